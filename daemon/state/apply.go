@@ -1,0 +1,330 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"sendonce"
+)
+
+// Apply makes a batch of changes to one folder's trees: all of it is durable
+// when Apply returns nil, and none of it after any error. The fields are applied in
+// this order: DropRemote, SetLocal, DropLocal, SetSynced, DropSynced,
+// SetRemote, SetManifest, Cursor; within a field, in the order of the slice.
+//
+//   - SetLocal moves a node's row if it has one under another parent or name,
+//     and drops the row of another node that had the same parent and name.
+//   - SetSynced drops the node's manifest when the content changes, and its
+//     Remote row when that is equal. Where there is no Remote row, Remote
+//     follows Synced.
+//   - DropSynced drops the manifest, and the Remote row if it is a tombstone.
+//   - SetRemote keeps no row for a node equal to its Synced one, nor for a
+//     tombstone of a node that Synced does not have.
+//   - SetManifest is for nodes whose Synced content is a tree with as many
+//     references; an empty manifest drops it.
+//
+// A batch that could not be read back is refused as a whole (KindInvalid).
+// Nothing in b is kept.
+func (d *DB) Apply(folder sendonce.FolderID, b *Batch) error {
+	return d.apply(folder, b, pebble.Sync)
+}
+
+// ApplyUnsynced is Apply without waiting for the disk: a crash may lose the
+// batch, though never without losing all later ones up to the next synced
+// write too. It takes only batches of SetLocal for rows that exist and keep
+// their node, place, kind, content and target: a refreshed stat cache, whose
+// loss costs one more read of the file. Others are refused (KindInvalid).
+func (d *DB) ApplyUnsynced(folder sendonce.FolderID, b *Batch) error {
+	if len(b.DropLocal)+len(b.SetSynced)+len(b.DropSynced)+len(b.SetRemote)+len(b.SetManifest) > 0 || b.DropRemote || b.Cursor != nil {
+		return d.invalid(errors.New("an unsynced batch may only refresh Local rows"))
+	}
+	return d.apply(folder, b, pebble.NoSync)
+}
+
+func (d *DB) invalid(err error) error {
+	return &sendonce.Error{Op: "write state", Path: d.dir, Kind: sendonce.KindInvalid, Err: err}
+}
+
+func (d *DB) apply(folder sendonce.FolderID, b *Batch, o *pebble.WriteOptions) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w := &writer{tree: tree{folder}, d: d, b: d.p.NewIndexedBatch(), unsynced: o == pebble.NoSync}
+	defer w.b.Close()
+	w.batch(b)
+	if w.err != nil {
+		return d.fail("write state", w.err)
+	}
+	if w.b.Empty() {
+		return nil
+	}
+	return d.commit("write state", w.b, o)
+}
+
+// writer builds one engine batch. The first error sticks and ends the work.
+type writer struct {
+	tree
+	d        *DB
+	b        *pebble.Batch // indexed: it reads its own writes
+	unsynced bool
+	err      error
+}
+
+func (w *writer) batch(b *Batch) {
+	if b.DropRemote {
+		w.dropRange(w.table(tabRemote))
+		w.dropRange(w.table(tabRemoteSlot))
+	}
+	for i := range b.SetLocal {
+		w.setLocal(&b.SetLocal[i])
+	}
+	for _, id := range b.DropLocal {
+		w.dropLocal(id)
+	}
+	for i := range b.SetSynced {
+		w.setSynced(&b.SetSynced[i])
+	}
+	for _, id := range b.DropSynced {
+		w.dropSynced(id)
+	}
+	for i := range b.SetRemote {
+		w.setRemote(&b.SetRemote[i])
+	}
+	for id, m := range b.SetManifest {
+		w.setManifest(id, m)
+	}
+	if b.Cursor != nil {
+		w.set(w.table(tabCursor), appendCursor(nil, *b.Cursor))
+	}
+}
+
+func (w *writer) set(key, value []byte) {
+	if w.err == nil {
+		w.err = w.b.Set(key, value, nil)
+	}
+}
+
+func (w *writer) delete(key []byte) {
+	if w.err == nil {
+		w.err = w.b.Delete(key, nil)
+	}
+}
+
+func (w *writer) get(key []byte) []byte {
+	if w.err != nil {
+		return nil
+	}
+	v, err := get(w.b, key)
+	if err != nil {
+		w.err = err
+	}
+	return v
+}
+
+func (w *writer) check(err error) bool {
+	if w.err == nil && err != nil {
+		w.err = w.d.invalid(err)
+	}
+	return w.err == nil
+}
+
+func (w *writer) damaged(what string) {
+	if w.err == nil {
+		w.err = w.d.damaged("write state", what)
+	}
+}
+
+// dropRange deletes a table, if it has rows: a range tombstone is not free for
+// later readers.
+func (w *writer) dropRange(prefix []byte) {
+	if w.err != nil {
+		return
+	}
+	found := false
+	w.err = scan(w.b, prefix, func(_, _ []byte) (bool, error) {
+		found = true
+		return false, nil
+	})
+	if w.err == nil && found {
+		w.err = w.b.DeleteRange(prefix, after(prefix), nil)
+	}
+}
+
+func (w *writer) setLocal(l *Local) {
+	if !w.check(checkLocal(l)) {
+		return
+	}
+	place := append(l.Parent[:len(l.Parent):len(l.Parent)], l.Name...)
+	placeKey, rowKey := w.node(tabPlace, l.Node), w.child(l.Parent, l.Name)
+	value := appendLocal(nil, l)
+
+	old := w.localAt(rowKey)
+	same := old != nil && old.Node == l.Node
+	if w.unsynced && (!same || old.Kind != l.Kind || old.Target != l.Target || !old.Content.Equal(l.Content)) {
+		w.check(fmt.Errorf("an unsynced batch changes more than the stat of %v", l.Node))
+		return
+	}
+	if !same {
+		if old != nil { // another node had the name
+			w.delete(w.node(tabPlace, old.Node))
+			w.delete(w.inodeNode(old.Stat.Dev, old.Stat.Ino, old.Node))
+		}
+		if was := w.get(placeKey); was != nil { // the node had another name
+			old = w.localAt(append(w.table(tabLocal), was...))
+			w.delete(append(w.table(tabLocal), was...))
+		} else {
+			old = nil
+		}
+		w.set(placeKey, place)
+	}
+	if old == nil || old.Stat.Dev != l.Stat.Dev || old.Stat.Ino != l.Stat.Ino {
+		if old != nil {
+			w.delete(w.inodeNode(old.Stat.Dev, old.Stat.Ino, l.Node))
+		}
+		w.set(w.inodeNode(l.Stat.Dev, l.Stat.Ino, l.Node), nil)
+	}
+	w.set(rowKey, value)
+}
+
+// localAt reads the Local row under a full row key; parent and name stay empty.
+func (w *writer) localAt(key []byte) *Local {
+	v := w.get(key)
+	if v == nil {
+		return nil
+	}
+	l, ok := parseLocal(v)
+	if !ok {
+		w.damaged("a Local row")
+		return nil
+	}
+	return &l
+}
+
+func (w *writer) dropLocal(id sendonce.NodeID) {
+	place := w.get(w.node(tabPlace, id))
+	if place == nil {
+		return
+	}
+	key := append(w.table(tabLocal), place...)
+	if old := w.localAt(key); old != nil {
+		w.delete(w.inodeNode(old.Stat.Dev, old.Stat.Ino, id))
+	}
+	w.delete(key)
+	w.delete(w.node(tabPlace, id))
+}
+
+func (w *writer) nodeAt(table byte, id sendonce.NodeID) *sendonce.Node {
+	v := w.get(w.node(table, id))
+	if v == nil {
+		return nil
+	}
+	n, ok := parseNode(v)
+	if !ok {
+		w.damaged("a node row")
+		return nil
+	}
+	n.ID = id
+	return &n
+}
+
+func (w *writer) setSynced(n *sendonce.Node) {
+	if n.Deleted {
+		w.check(errors.New("Synced keeps no tombstones"))
+	}
+	if !w.check(checkNode(n)) {
+		return
+	}
+	old := w.nodeAt(tabSynced, n.ID)
+	if old == nil || old.Parent != n.Parent || old.Name != n.Name {
+		if old != nil {
+			w.delete(w.slot(tabSyncedSlot, old.Parent, old.Name, n.ID))
+		}
+		w.set(w.slot(tabSyncedSlot, n.Parent, n.Name, n.ID), nil)
+	}
+	if old != nil && old.Content.IsTree() && !old.Content.Equal(n.Content) {
+		w.dropManifest(n.ID)
+	}
+	w.set(w.node(tabSynced, n.ID), appendNode(nil, n))
+	if over := w.nodeAt(tabRemote, n.ID); over != nil && sameNode(over, n) {
+		w.dropOverlay(over)
+	}
+}
+
+func (w *writer) dropSynced(id sendonce.NodeID) {
+	old := w.nodeAt(tabSynced, id)
+	if old == nil {
+		return
+	}
+	w.delete(w.slot(tabSyncedSlot, old.Parent, old.Name, id))
+	w.delete(w.node(tabSynced, id))
+	if old.Content.IsTree() {
+		w.dropManifest(id)
+	}
+	if over := w.nodeAt(tabRemote, id); over != nil && over.Deleted {
+		w.dropOverlay(over)
+	}
+}
+
+// dropOverlay removes a Remote row and its slot.
+func (w *writer) dropOverlay(n *sendonce.Node) {
+	w.delete(w.node(tabRemote, n.ID))
+	if !n.Deleted {
+		w.delete(w.slot(tabRemoteSlot, n.Parent, n.Name, n.ID))
+	}
+}
+
+func (w *writer) setRemote(n *sendonce.Node) {
+	if !w.check(checkNode(n)) {
+		return
+	}
+	if over := w.nodeAt(tabRemote, n.ID); over != nil {
+		w.dropOverlay(over)
+	}
+	synced := w.nodeAt(tabSynced, n.ID)
+	switch {
+	case n.Deleted && synced == nil, synced != nil && sameNode(synced, n):
+		return
+	case !n.Deleted:
+		w.set(w.slot(tabRemoteSlot, n.Parent, n.Name, n.ID), nil)
+	}
+	w.set(w.node(tabRemote, n.ID), appendNode(nil, n))
+}
+
+func (w *writer) dropManifest(id sendonce.NodeID) {
+	if w.err != nil {
+		return
+	}
+	var keys [][]byte
+	w.err = scan(w.b, w.node(tabManifest, id), func(k, _ []byte) (bool, error) {
+		keys = append(keys, append([]byte(nil), k...))
+		return true, nil
+	})
+	for _, k := range keys {
+		w.delete(k)
+	}
+}
+
+func (w *writer) setManifest(id sendonce.NodeID, m sendonce.Manifest) {
+	w.dropManifest(id)
+	if len(m) == 0 || w.err != nil {
+		return
+	}
+	n := w.nodeAt(tabSynced, id)
+	if w.err != nil {
+		return
+	}
+	if n == nil || !n.Content.IsTree() || n.Content.Count != uint64(len(m)) {
+		w.check(fmt.Errorf("a manifest of %d references for %v, which has no such tree in Synced", len(m), id))
+		return
+	}
+	for i := range m {
+		if m[i].Size < 0 {
+			w.check(fmt.Errorf("a reference of %d bytes", m[i].Size))
+			return
+		}
+	}
+	for part := 0; part*partRefs < len(m); part++ {
+		w.set(w.part(id, part), appendPart(nil, len(m), m[part*partRefs:min(len(m), (part+1)*partRefs)]))
+	}
+}
