@@ -50,9 +50,10 @@ func (d *DB) invalid(err error) error {
 func (d *DB) apply(folder sendonce.FolderID, b *Batch, o *pebble.WriteOptions) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	w := &writer{tree: tree{folder}, d: d, b: d.p.NewIndexedBatch(), unsynced: o == pebble.NoSync}
+	w := &writer{tree: tree{folder}, d: d, b: d.p.NewBatch(), pending: make(map[string][]byte), unsynced: o == pebble.NoSync}
 	defer w.b.Close()
 	w.batch(b)
+	w.err = errors.Join(w.err, w.stop())
 	if w.err != nil {
 		return d.fail("write state", w.err)
 	}
@@ -63,18 +64,35 @@ func (d *DB) apply(folder sendonce.FolderID, b *Batch, o *pebble.WriteOptions) e
 }
 
 // writer builds one engine batch. The first error sticks and ends the work.
+//
+// Most rows it asks for are not there (a first push), so it asks through one
+// iterator that uses the tables' filters at every level; an indexed batch or
+// Get would read a block for each.
 type writer struct {
 	tree
 	d        *DB
-	b        *pebble.Batch // indexed: it reads its own writes
+	b        *pebble.Batch
+	pending  map[string][]byte // what b holds, so that it reads its own writes; nil: deleted
+	it       *pebble.Iterator  // over the database as it was; opened at the first need
+	noRemote bool              // the database has no Remote rows of this folder that count
 	unsynced bool
 	err      error
 }
 
+// stop ends the use of the iterator.
+func (w *writer) stop() error {
+	if w.it == nil {
+		return nil
+	}
+	return w.it.Close()
+}
+
 func (w *writer) batch(b *Batch) {
-	if b.DropRemote {
+	w.noRemote = !w.any(w.table(tabRemote))
+	if b.DropRemote && !w.noRemote {
 		w.dropRange(w.table(tabRemote))
 		w.dropRange(w.table(tabRemoteSlot))
+		w.noRemote = true
 	}
 	for i := range b.SetLocal {
 		w.setLocal(&b.SetLocal[i])
@@ -102,23 +120,39 @@ func (w *writer) batch(b *Batch) {
 func (w *writer) set(key, value []byte) {
 	if w.err == nil {
 		w.err = w.b.Set(key, value, nil)
+		w.pending[string(key)] = value
 	}
 }
 
 func (w *writer) delete(key []byte) {
 	if w.err == nil {
 		w.err = w.b.Delete(key, nil)
+		w.pending[string(key)] = nil
 	}
 }
 
+// get returns a value as it will be after the batch so far, nil if there is
+// none. It is valid until the next get. Rows with empty values are not read.
 func (w *writer) get(key []byte) []byte {
 	if w.err != nil {
 		return nil
 	}
-	v, err := get(w.b, key)
-	if err != nil {
-		w.err = err
+	if v, ok := w.pending[string(key)]; ok {
+		return v
 	}
+	if w.it == nil {
+		all := w.all()
+		w.it, w.err = w.d.p.NewIter(&pebble.IterOptions{LowerBound: all, UpperBound: after(all), UseL6Filters: true})
+		if w.err != nil {
+			return nil
+		}
+	}
+	if !w.it.SeekPrefixGE(key) { // the engine's default: a prefix is a whole key
+		w.err = w.it.Error()
+		return nil
+	}
+	v, err := w.it.ValueAndErr()
+	w.err = err
 	return v
 }
 
@@ -135,18 +169,20 @@ func (w *writer) damaged(what string) {
 	}
 }
 
-// dropRange deletes a table, if it has rows: a range tombstone is not free for
-// later readers.
-func (w *writer) dropRange(prefix []byte) {
-	if w.err != nil {
-		return
+// any reports whether the database has rows with a prefix.
+func (w *writer) any(prefix []byte) (found bool) {
+	if w.err == nil {
+		w.err = scan(w.d.p, prefix, func(_, _ []byte) (bool, error) {
+			found = true
+			return false, nil
+		})
 	}
-	found := false
-	w.err = scan(w.b, prefix, func(_, _ []byte) (bool, error) {
-		found = true
-		return false, nil
-	})
-	if w.err == nil && found {
+	return found
+}
+
+// dropRange deletes a whole table of the database, before anything is pending.
+func (w *writer) dropRange(prefix []byte) {
+	if w.err == nil {
 		w.err = w.b.DeleteRange(prefix, after(prefix), nil)
 	}
 }
@@ -171,8 +207,9 @@ func (w *writer) setLocal(l *Local) {
 			w.delete(w.inodeNode(old.Stat.Dev, old.Stat.Ino, old.Node))
 		}
 		if was := w.get(placeKey); was != nil { // the node had another name
-			old = w.localAt(append(w.table(tabLocal), was...))
-			w.delete(append(w.table(tabLocal), was...))
+			wasKey := append(w.table(tabLocal), was...)
+			old = w.localAt(wasKey)
+			w.delete(wasKey)
 		} else {
 			old = nil
 		}
@@ -206,7 +243,7 @@ func (w *writer) dropLocal(id sendonce.NodeID) {
 	if place == nil {
 		return
 	}
-	key := append(w.table(tabLocal), place...)
+	key := append(w.table(tabLocal), place...) // place is valid no longer
 	if old := w.localAt(key); old != nil {
 		w.delete(w.inodeNode(old.Stat.Dev, old.Stat.Ino, id))
 	}
@@ -215,7 +252,13 @@ func (w *writer) dropLocal(id sendonce.NodeID) {
 }
 
 func (w *writer) nodeAt(table byte, id sendonce.NodeID) *sendonce.Node {
-	v := w.get(w.node(table, id))
+	key := w.node(table, id)
+	if table == tabRemote && w.noRemote {
+		if w.pending[string(key)] == nil {
+			return nil
+		}
+	}
+	v := w.get(key)
 	if v == nil {
 		return nil
 	}
@@ -296,7 +339,7 @@ func (w *writer) dropManifest(id sendonce.NodeID) {
 		return
 	}
 	var keys [][]byte
-	w.err = scan(w.b, w.node(tabManifest, id), func(k, _ []byte) (bool, error) {
+	w.err = scan(w.d.p, w.node(tabManifest, id), func(k, _ []byte) (bool, error) {
 		keys = append(keys, append([]byte(nil), k...))
 		return true, nil
 	})

@@ -25,9 +25,13 @@ const formatVersion = 1
 // needs room for a few tables; refusing early keeps both from happening.
 const reserve = 32 << 20
 
+// Memory and file sizes, in bytes. Memtables are counted against the cache: with
+// two of them 8 MiB are left for blocks. Filters are read whole, so tables are
+// kept small enough for theirs to stay in the cache.
 const (
-	cacheBytes    = 8 << 20
+	cacheBytes    = 16 << 20
 	memTableBytes = 4 << 20
+	tableBytes    = 4 << 20
 	flushOnClose  = 1 << 20 // a longer log would be slow to replay at the next Open
 )
 
@@ -86,7 +90,7 @@ func (d *DB) open() (err error) {
 		MaxOpenFiles:                128,
 		DisableTableStats:           true, // saves reading every table at Open; there is little to plan
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
-		MemTableStopWritesThreshold: 4,
+		MemTableStopWritesThreshold: 3,
 		EventListener: &pebble.EventListener{
 			BackgroundError: d.backgroundError,
 			FlushEnd: func(i pebble.FlushInfo) {
@@ -100,6 +104,7 @@ func (d *DB) open() (err error) {
 	o.Experimental.FileCacheShards = 1
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		o.TargetFileSizes[i] = tableBytes
 	}
 	p, err := pebble.Open(d.dir, o)
 	if err != nil {

@@ -100,6 +100,9 @@ func (v *View) LocalChildren(parent sendonce.NodeID) ([]Local, error) {
 			return false, v.damaged("a Local row")
 		}
 		l.Parent, l.Name = parent, string(k[len(prefix):])
+		if out == nil {
+			out = make([]Local, 0, 16)
+		}
 		out = append(out, l)
 		return true, nil
 	})
