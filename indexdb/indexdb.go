@@ -196,6 +196,9 @@ type Tree interface {
 	// Revisions calls fn for the revisions of one node, newest first, until fn
 	// returns false.
 	Revisions(ctx context.Context, tenant sendonce.TenantID, folder sendonce.FolderID, id sendonce.NodeID, fn func(*sendonce.Node) (bool, error)) error
+	// Creators returns the device that created each node; zero for the root and
+	// for a node that does not exist. A push-only device sees only its own.
+	Creators(ctx context.Context, tenant sendonce.TenantID, folder sendonce.FolderID, ids []sendonce.NodeID) ([]sendonce.DeviceID, error)
 }
 
 // Tenant is an owner of data.
@@ -277,12 +280,21 @@ type Accounts interface {
 // Maintainer is the optional ability that the collector, scrubbing and
 // rebuilding need.
 type Maintainer interface {
+	// AdvanceEpoch begins a new epoch of a tenant and returns it, with the
+	// oldest epoch that a lease pins (the new one if there is no lease). A
+	// collector advances first, then marks from heads read after that.
+	AdvanceEpoch(ctx context.Context, tenant sendonce.TenantID) (epoch, oldest uint64, err error)
 	// DropReferences removes reference rows of a folder's scopes for IDs (a
-	// collector has found them unmarked).
+	// collector has found them unmarked) that were last written before the
+	// current epoch: what a commit referenced while the collector was marking
+	// stays (I6). Without AdvanceEpoch it removes nothing that is new.
 	DropReferences(ctx context.Context, tenant sendonce.TenantID, folder sendonce.FolderID, ids []sendonce.ID) error
 	// ExpireReceipts removes upload receipts recorded before a time, except
 	// those of devices with a push session under way, and returns how many.
 	ExpireReceipts(ctx context.Context, tenant sendonce.TenantID, before time.Time) (int, error)
+	// ExpireLeases removes the lease rows of push sessions last begun before a
+	// time, those of clients that never came back, and returns how many.
+	ExpireLeases(ctx context.Context, tenant sendonce.TenantID, before time.Time) (int, error)
 	// Sweep deletes the locations of those IDs for which its transaction finds
 	// no reference and no receipt, and returns the IDs it removed.
 	Sweep(ctx context.Context, tenant sendonce.TenantID, ids []sendonce.ID) ([]sendonce.ID, error)
