@@ -17,7 +17,7 @@ const (
 	MaxPackChunks = 16384          // chunks in one pack
 	MaxFrameItems = 16384          // nested records (nodes, attributes, folders, entries) in one frame
 	MaxFetchItems = 4096           // ranges in one Fetch
-	MaxEdits      = 16384          // edits in one Offer frame
+	MaxEdits      = 8192           // edits in one Offer frame; with MaxOfferRefs references they always fit
 	MaxOp         = 1<<60 - 1      // any request, offer, commit or pack number
 	maxRun        = int64(1) << 60 // bytes in a zero extent, and in one frame's references
 	maxLevel      = 16             // levels of a page tree; 64^16 references are more than any file has

@@ -1,6 +1,7 @@
 package quiclink
 
 import (
+	"testing"
 
 	"sendonce"
 	"sendonce/protocol"
@@ -59,4 +60,3 @@ func TestIdleSessionIsSmall(t *testing.T) {
 		t.Errorf("%d bytes", total)
 	}
 }
-
