@@ -12,7 +12,7 @@ import (
 // Apply makes a batch of changes to one folder's trees: all of it is durable
 // when Apply returns nil, and none of it after any error. The fields are applied in
 // this order: DropRemote, SetLocal, DropLocal, SetSynced, DropSynced,
-// SetRemote, SetManifest, Cursor; within a field, in the order of the slice.
+// SetRemote, SetManifest, Cursor, Receipt; within a field, in the order of the slice.
 //
 //   - SetLocal moves a node's row if it has one under another parent or name,
 //     and drops the row of another node that had the same parent and name.
@@ -33,12 +33,11 @@ func (d *DB) Apply(folder sendonce.FolderID, b *Batch) error {
 
 // ApplyUnsynced is Apply without waiting for the disk: a crash may lose the
 // batch, though never without losing all later ones up to the next synced
-// write too. It takes only batches of SetLocal for rows that exist and keep
-// their node, place, kind, content and target: a refreshed stat cache, whose
-// loss costs one more read of the file. Others are refused (KindInvalid).
+// write too. It takes only batches of SetLocal, others are refused
+// (KindInvalid): a Local row is what was seen, so losing one costs a second look.
 func (d *DB) ApplyUnsynced(folder sendonce.FolderID, b *Batch) error {
-	if len(b.DropLocal)+len(b.SetSynced)+len(b.DropSynced)+len(b.SetRemote)+len(b.SetManifest) > 0 || b.DropRemote || b.Cursor != nil {
-		return d.invalid(errors.New("an unsynced batch may only refresh Local rows"))
+	if len(b.DropLocal)+len(b.SetSynced)+len(b.DropSynced)+len(b.SetRemote)+len(b.SetManifest) > 0 || b.DropRemote || b.Cursor != nil || b.Receipt != nil {
+		return d.invalid(errors.New("an unsynced batch may only set Local rows"))
 	}
 	return d.apply(folder, b, pebble.NoSync)
 }
@@ -50,7 +49,7 @@ func (d *DB) invalid(err error) error {
 func (d *DB) apply(folder sendonce.FolderID, b *Batch, o *pebble.WriteOptions) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	w := &writer{tree: tree{folder}, d: d, b: d.p.NewBatch(), pending: make(map[string][]byte), unsynced: o == pebble.NoSync}
+	w := &writer{tree: tree{folder}, d: d, b: d.p.NewBatch(), pending: make(map[string][]byte)}
 	defer w.b.Close()
 	w.batch(b)
 	w.err = errors.Join(w.err, w.stop())
@@ -75,7 +74,6 @@ type writer struct {
 	pending  map[string][]byte // what b holds, so that it reads its own writes; nil: deleted
 	it       *pebble.Iterator  // over the database as it was; opened at the first need
 	noRemote bool              // the database has no Remote rows of this folder that count
-	unsynced bool
 	err      error
 }
 
@@ -114,6 +112,9 @@ func (w *writer) batch(b *Batch) {
 	}
 	if b.Cursor != nil {
 		w.set(w.table(tabCursor), appendCursor(nil, *b.Cursor))
+	}
+	if b.Receipt != nil && w.check(checkReceipt(b.Receipt)) {
+		w.set(w.table(tabReceipt), b.Receipt)
 	}
 }
 
@@ -197,10 +198,6 @@ func (w *writer) setLocal(l *Local) {
 
 	old := w.localAt(rowKey)
 	same := old != nil && old.Node == l.Node
-	if w.unsynced && (!same || old.Kind != l.Kind || old.Target != l.Target || !old.Content.Equal(l.Content)) {
-		w.check(fmt.Errorf("an unsynced batch changes more than the stat of %v", l.Node))
-		return
-	}
 	if !same {
 		if old != nil { // another node had the name
 			w.delete(w.node(tabPlace, old.Node))

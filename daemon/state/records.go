@@ -200,8 +200,33 @@ func (d *DB) Receipt(folder sendonce.FolderID) ([]byte, error) {
 // SetReceipt stores the folder's latest receipt, opaque bytes that are not
 // empty; durable on return.
 func (d *DB) SetReceipt(folder sendonce.FolderID, receipt []byte) error {
-	if len(receipt) == 0 || len(receipt) > maxText {
-		return d.invalid(errors.New("a receipt has 1 byte to 64 KiB"))
+	if err := checkReceipt(receipt); err != nil {
+		return d.invalid(err)
 	}
 	return d.put("write state", tree{folder}.table(tabReceipt), receipt)
+}
+
+func checkReceipt(receipt []byte) error {
+	if len(receipt) == 0 || len(receipt) > maxText {
+		return errors.New("a receipt has 1 byte to 64 KiB")
+	}
+	return nil
+}
+
+// ForgetTrees empties a folder's three trees, manifests and cursor, and keeps
+// its record and receipt; durable on return. It is for a server whose journal is
+// not the one this device knew: the base is unknown then, and the next pass
+// finds a union of both sides (P8).
+func (d *DB) ForgetTrees(folder sendonce.FolderID) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b := d.p.NewBatch()
+	defer b.Close()
+	for _, table := range []byte{tabCursor, tabInode, tabSyncedSlot, tabLocal, tabManifest, tabPlace, tabRemoteSlot, tabRemote, tabSynced} {
+		prefix := tree{folder}.table(table)
+		if err := b.DeleteRange(prefix, after(prefix), nil); err != nil {
+			return d.fail("write state", err)
+		}
+	}
+	return d.commit("write state", b, pebble.Sync)
 }

@@ -77,6 +77,7 @@ type Batch struct {
 	SetManifest map[sendonce.NodeID]sendonce.Manifest
 	DropRemote  bool             // forget every Remote row first (a listing from the start follows)
 	Cursor      *sendonce.Cursor // nil: unchanged
+	Receipt     []byte           // of the commit that these changes stand for; nil: unchanged
 }
 
 // Folder is a folder attached to this device.
