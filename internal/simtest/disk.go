@@ -1,7 +1,6 @@
 package simtest
 
 import (
-	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -11,89 +10,108 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// ErrCrashed is what every operation on a Disk returns once it has crashed.
-var ErrCrashed = errors.New("simtest: the disk has crashed")
-
 // Disk is a disk in memory that can lose power. It implements vfs.FS, with "/"
-// as its root. A process under test uses it until it crashes; from then on each
-// operation fails with ErrCrashed, and the process unwinds through its ordinary
-// error paths. Restart then gives the disk that the next process finds.
+// as its root.
+//
+// What a disk would hold after a crash is fixed at the very moment of the crash;
+// Restart returns it. The process that used the disk lives on as a ghost until
+// the test ends it: its operations still succeed, but nobody will ever read what
+// they wrote. (They do not fail, because Pebble panics, by design, when it cannot
+// open its next log, and a panic would take the test with it.) So a test must
+// not believe a ghost: what a process acknowledged counts only if the disk had
+// not crashed by then. OnCrash is the place to cut its network and cancel its
+// context.
 //
 // Safe for concurrent use.
 type Disk struct {
-	mem     *vfs.MemFS
-	crashAt atomic.Int64 // the first sync that does not happen; 0 is never
-	syncs   atomic.Int64
-	onSync  func(n int64, path string)
+	mem   *vfs.MemFS
+	rng   *rand.Rand
+	syncs atomic.Int64
+
+	// Set before the process starts.
+	crashAt  int64 // the first sync that does not happen; 0 is never
+	unsynced int
+	onSync   func(n int64, path string)
+	onCrash  func()
 
 	// Operations hold mu for reading while they touch mem; crashing holds it for
 	// writing, so that it cuts between operations and never through one.
-	mu      sync.RWMutex
-	crashed bool
+	mu    sync.RWMutex
+	found *vfs.MemFS // what the crash left; nil before it
 }
 
 var _ vfs.FS = (*Disk)(nil)
 
-// NewDisk returns an empty disk that does not crash by itself.
-func NewDisk() *Disk { return &Disk{mem: vfs.NewCrashableMem()} }
+// NewDisk returns an empty disk that does not crash by itself. rng decides what
+// unsynced data survives a crash; the disk owns it from now on.
+func NewDisk(rng *rand.Rand) *Disk { return &Disk{mem: vfs.NewCrashableMem(), rng: rng} }
 
 // CrashAt makes the disk crash instead of doing its n-th sync, counted from 1
-// since NewDisk or Restart. Syncs of files and of directories count alike. 0
-// takes the order back. Call it before the process starts.
-func (d *Disk) CrashAt(n int64) { d.crashAt.Store(n) }
-
-// Syncs returns how many syncs have been asked for.
-func (d *Disk) Syncs() int64 { return d.syncs.Load() }
+// since NewDisk or Restart; syncs of files and of directories count alike. For
+// unsynced see Crash. Call it before the process starts.
+func (d *Disk) CrashAt(n int64, unsynced int) { d.crashAt, d.unsynced = n, unsynced }
 
 // OnSync calls fn before each sync, with its number and the path synced, and
 // with no lock held. Call it before the process starts.
 func (d *Disk) OnSync(fn func(n int64, path string)) { d.onSync = fn }
 
-// Crash cuts the power now. Crashing twice is crashing once.
-func (d *Disk) Crash() {
+// OnCrash calls fn when the disk has crashed, before the operation that met the
+// crash returns, and with no lock held. Call it before the process starts.
+func (d *Disk) OnCrash(fn func()) { d.onCrash = fn }
+
+// Syncs returns how many syncs have been asked for.
+func (d *Disk) Syncs() int64 { return d.syncs.Load() }
+
+// Crash cuts the power now. What was synced survives, and of each unsynced 4 KiB
+// block and directory entry a share of unsynced percent:
+//
+//	0    the strictest disk: nothing unsynced survives
+//	100  only the process died, not the machine
+//
+// Only the first crash counts.
+func (d *Disk) Crash(unsynced int) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.crashed = true
+	first := d.found == nil
+	if first {
+		d.found = d.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: unsynced, RNG: d.rng})
+	}
+	d.mu.Unlock()
+	if first && d.onCrash != nil {
+		d.onCrash()
+	}
 }
 
 // Crashed reports whether the disk has crashed.
 func (d *Disk) Crashed() bool {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return d.crashed
+	return d.found != nil
 }
 
-// Restart returns the disk as the next process finds it: all that was synced,
-// and of each unsynced 4 KiB block and directory entry a share of unsynced
-// percent, chosen by rng. It crashes d first if it has not crashed yet.
-//
-//	0    the strictest disk: nothing unsynced survives
-//	100  only the process died, not the machine
-func (d *Disk) Restart(unsynced int, rng *rand.Rand) *Disk {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.crashed = true
-	return &Disk{mem: d.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: unsynced, RNG: rng})}
+// Restart returns the disk that the next process finds; nobody holds a lock on
+// it and no crash is set. If the disk has not crashed yet, it crashes now, as
+// Crash(0) does. Call it once the old process has ended, or its ghost will share
+// the random numbers.
+func (d *Disk) Restart() *Disk {
+	d.Crash(0)
+	return &Disk{mem: d.found, rng: d.rng}
 }
 
-// do runs one operation, unless the power is off.
+// do runs one operation, not across a crash.
 func (d *Disk) do(op func() error) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if d.crashed {
-		return ErrCrashed
-	}
 	return op()
 }
 
-// sync counts a sync, and crashes instead of doing it when its number has come.
+// sync counts a sync, and crashes instead when its number has come.
 func (d *Disk) sync(path string, op func() error) error {
 	n := d.syncs.Add(1)
 	if d.onSync != nil {
 		d.onSync(n, path)
 	}
-	if at := d.crashAt.Load(); at > 0 && n >= at {
-		d.Crash()
+	if d.crashAt > 0 && n >= d.crashAt {
+		d.Crash(d.unsynced)
 	}
 	return d.do(op)
 }
@@ -172,31 +190,13 @@ func (d *Disk) Lock(name string) (io.Closer, error) {
 }
 
 // List implements vfs.FS.
-func (d *Disk) List(dir string) (names []string, err error) {
-	err = d.do(func() (err error) {
-		names, err = d.mem.List(dir)
-		return err
-	})
-	return names, err
-}
+func (d *Disk) List(dir string) ([]string, error) { return d.mem.List(dir) }
 
 // Stat implements vfs.FS.
-func (d *Disk) Stat(name string) (info vfs.FileInfo, err error) {
-	err = d.do(func() (err error) {
-		info, err = d.mem.Stat(name)
-		return err
-	})
-	return info, err
-}
+func (d *Disk) Stat(name string) (vfs.FileInfo, error) { return d.mem.Stat(name) }
 
-// GetDiskUsage implements vfs.FS.
-func (d *Disk) GetDiskUsage(path string) (use vfs.DiskUsage, err error) {
-	err = d.do(func() (err error) {
-		use, err = d.mem.GetDiskUsage(path)
-		return err
-	})
-	return use, err
-}
+// GetDiskUsage implements vfs.FS. A Disk has no size, so it is not supported.
+func (d *Disk) GetDiskUsage(path string) (vfs.DiskUsage, error) { return d.mem.GetDiskUsage(path) }
 
 // PathBase implements vfs.FS.
 func (d *Disk) PathBase(path string) string { return d.mem.PathBase(path) }
@@ -211,28 +211,12 @@ func (d *Disk) PathDir(path string) string { return d.mem.PathDir(path) }
 // reaches the memory around the crash.
 func (d *Disk) Unwrap() vfs.FS { return nil }
 
-// diskFile is an open file of a Disk. Close and the methods that touch no data
-// pass through even after a crash: a dead process's files are closed for it.
+// diskFile is an open file of a Disk. Reading, closing and the methods that touch
+// no data need no care about crashes and pass through.
 type diskFile struct {
 	vfs.File
 	disk *Disk
 	path string
-}
-
-func (f *diskFile) Read(p []byte) (n int, err error) {
-	err = f.disk.do(func() (err error) {
-		n, err = f.File.Read(p)
-		return err
-	})
-	return n, err
-}
-
-func (f *diskFile) ReadAt(p []byte, off int64) (n int, err error) {
-	err = f.disk.do(func() (err error) {
-		n, err = f.File.ReadAt(p, off)
-		return err
-	})
-	return n, err
 }
 
 func (f *diskFile) Write(p []byte) (n int, err error) {
@@ -251,19 +235,11 @@ func (f *diskFile) WriteAt(p []byte, off int64) (n int, err error) {
 	return n, err
 }
 
-func (f *diskFile) Stat() (info vfs.FileInfo, err error) {
-	err = f.disk.do(func() (err error) {
-		info, err = f.File.Stat()
-		return err
-	})
-	return info, err
-}
-
 func (f *diskFile) Sync() error     { return f.disk.sync(f.path, f.File.Sync) }
 func (f *diskFile) SyncData() error { return f.disk.sync(f.path, f.File.SyncData) }
 
 // SyncTo promises nothing about what survives (vfs.File), so it does nothing
 // here: a store that leans on it loses data in every crash test.
-func (f *diskFile) SyncTo(int64) (fullSync bool, err error) {
-	return false, f.disk.do(func() error { return nil })
+func (f *diskFile) SyncTo(int64) (bool, error) {
+	return false, nil
 }

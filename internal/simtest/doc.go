@@ -7,9 +7,9 @@
 // hosts by packets with latency, bandwidth, loss and partitions that a test
 // turns on and off.
 //
-// Invariants: after a crash no operation of the old process reaches the disk, so
-// what Restart returns is a state of the very moment of the crash; a packet that
-// Net delivers is delivered whole and unchanged, once.
+// Invariants: after a crash no operation of the old process reaches the disk that
+// Restart returns, which is a state of the very moment of the crash; a packet
+// that Net delivers is delivered whole and unchanged, once.
 //
 // What it does not promise: replay. A seed fixes how much is lost and which of
 // the packets offered in a given order are dropped, but goroutines run in an
