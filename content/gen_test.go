@@ -26,15 +26,15 @@ func stream(seed uint64, n int) []byte {
 	return b[:n]
 }
 
-// manifest returns n references that depend on seed only; every 50th or so is a
-// zero extent if there is room for any.
+// manifest returns n references that depend on seed only; one in a thousand is a
+// zero extent, if there are more than 50.
 func manifest(seed uint64, n int) sendonce.Manifest {
 	b := stream(seed, n*34)
 	m := make(sendonce.Manifest, n)
 	for i := range m {
 		size := int64(binary.LittleEndian.Uint16(b[i*34+32:]))
 		m[i] = sendonce.Ref{ID: sendonce.ID(b[i*34:]), Size: 16<<10 + size}
-		if n > 50 && size%50 == 0 {
+		if n > 50 && size%1000 == 0 {
 			m[i] = sendonce.Ref{Size: sendonce.MinZeroRun + size<<20}
 		}
 	}

@@ -118,9 +118,9 @@ const decodeSlack = 64
 // is not kept and must not overlap dst. However hostile data is, no more than
 // rawSize and the decoder's own tables are allocated.
 //
-// Errors: KindLimit if rawSize or data is over sendonce.MaxPack, or the frame
-// holds more than rawSize; KindDamaged if it does not decode to rawSize bytes;
-// KindNewerFormat for an unknown encoding.
+// Errors: KindLimit if rawSize or data is over sendonce.MaxPack, or a frame says
+// that it holds more than rawSize; KindDamaged if data does not decode to rawSize
+// bytes; KindNewerFormat for an unknown encoding.
 func (u *Unpacker) Decode(dst []byte, encoding uint8, data []byte, rawSize int) ([]byte, error) {
 	const op = "decode pack"
 	if rawSize < 0 || rawSize > sendonce.MaxPack || len(data) > sendonce.MaxPack {
