@@ -7,8 +7,8 @@
 // it is read is never sent half-old half-new). The package sees neither QUIC nor
 // a storage engine.
 //
-// Read daemon.go (the surface), then pass.go (one pass over one folder), then
-// push.go (the conversation with the proxy).
+// Read daemon.go (the surface), then package pass (one pass over one folder),
+// then package push (the conversation with the proxy).
 package daemon
 
 import (
@@ -18,17 +18,19 @@ import (
 	"time"
 
 	"sendonce"
+	"sendonce/daemon/state"
 	"sendonce/internal/fsys"
 	"sendonce/protocol"
 )
 
 // Config is what a Client needs. It is not changed after Open.
 type Config struct {
-	StateDir   string // state database; created 0700
-	DeviceName string // shown to people; "": the one stored at join
-	Version    string // of the program, for people
+	State      *state.DB // the client's own from Open to Close
+	DeviceName string    // shown to people; "": the one stored at join
+	Version    string    // of the program, for people
 
 	Dialer protocol.Dialer // carries this device's identity
+	Device sendonce.DeviceID
 	Now    func() time.Time
 	Rand   io.Reader // cryptographic
 	Log    *slog.Logger
@@ -80,6 +82,8 @@ type Summary struct {
 	Conflicts     []Conflict `json:"conflicts"`
 	Skipped       []Skipped  `json:"skipped"`
 	Seconds       float64    `json:"seconds"`
+
+	busy bool // something was skipped that another look may get
 }
 
 // Conflict is a clash that was listed and not resolved.

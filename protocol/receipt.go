@@ -31,6 +31,12 @@ func (r *Receipt) statement() []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(r.Time.UnixNano()))
 }
 
+// Append appends the receipt as evidence to keep: what was signed, then the 64
+// bytes of the signature.
+func (r *Receipt) Append(dst []byte) []byte {
+	return append(append(dst, r.statement()...), r.Signature...)
+}
+
 // Sign fills in the signature.
 func (r *Receipt) Sign(key ed25519.PrivateKey) { r.Signature = ed25519.Sign(key, r.statement()) }
 

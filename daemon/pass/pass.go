@@ -1,0 +1,602 @@
+// Package pass is one comparison of one folder with what is known of it, and the
+// push of what differs: scan, plan, read, send, write down.
+//
+// Invariants: nothing local is changed (I5); a delete is sent only after the
+// scan has listed its directory, and not if too many come at once (I15, P5); the
+// state is written only after the server has acknowledged, in the same batch as
+// the cursor. What it does not promise: that what other devices did is applied;
+// it is recorded in Remote, and a clash is listed as a conflict.
+//
+// Read pass.go (the round), then handler.go (what comes back from the push),
+// then collect.go.
+package pass
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"sendonce"
+	"sendonce/content"
+	"sendonce/daemon/plan"
+	"sendonce/daemon/push"
+	"sendonce/daemon/scan"
+	"sendonce/daemon/session"
+	"sendonce/daemon/state"
+	"sendonce/internal/fsys"
+	"sendonce/protocol"
+)
+
+// Config is what a pass needs. It is not changed while Run runs.
+type Config struct {
+	State    *state.DB
+	Folder   state.Folder
+	Session  *session.Session
+	OpenTree func(dir string) (fsys.Tree, error)
+	Now      func() time.Time
+	Rand     io.Reader
+	Log      *slog.Logger
+
+	Level       content.Level
+	Connections int
+	Workers     int
+
+	Dirs   []string // directories to list; nil: all
+	DryRun bool
+	// Shared: the session is a running daemon's, older than the state, so that
+	// what its Welcome said of the head is no news.
+	Shared bool
+	// Accepted reports (and uses up) the user's word that many deletes are meant.
+	Accepted func() bool
+	// Progress is called every 100 ms from one goroutine; may be nil.
+	Progress func(Progress)
+}
+
+// Progress of a pass.
+type Progress struct {
+	Phase                  string // "scan" or "push"
+	Done, Total            int64  // changes committed, changes found
+	Bytes, BytesTotal      int64  // of files read, of files to read
+	WireSent, WireReceived int64
+}
+
+// Note is one entry that was left out, or is in conflict, and why.
+type Note struct {
+	Path, Reason string
+	Busy         bool // another look may succeed
+}
+
+// Result is what Run did.
+type Result struct {
+	Report             scan.Report // of the first round
+	Stats              push.Stats  // of all rounds
+	Would              int64       // changes that a dry run found
+	Conflicts, Skipped []Note      // as the last round left them
+}
+
+// pass is one round: a comparison of the folder with its state, and the push of
+// what differs. One goroutine (run) feeds it; push calls its Handler methods.
+type pass struct {
+	Config
+	ctx   context.Context
+	stats *push.Stats
+	tree  fsys.Tree
+	rd    state.Reader
+
+	report  scan.Report
+	push    *push.Push           // nil until something is to be sent
+	added   map[string]*addedDir // directories that are new in this scan, by path
+	vacated map[sendonce.NodeID]bool
+	later   []scan.Change   // wait until this pass has deleted or moved what holds their name
+	names   map[string]bool // paths of later
+	final   bool            // later is being worked on
+	removed []scan.Change
+	meter   *meter
+
+	out collector
+	// retry: something was left that a further round may settle at once.
+	retry atomic.Bool
+}
+
+// addedDir is a directory that had no node when the scan saw it.
+type addedDir struct {
+	node    sendonce.NodeID
+	blocked bool // not synced; neither is anything below it
+	later   bool // waits
+}
+
+// item travels with a push job.
+type item struct {
+	change scan.Change
+	local  plan.Local
+	synced *sendonce.Node
+	dec    plan.Decision
+	job    *push.Job // of a file that was read
+}
+
+// maxRounds bounds the rounds that follow one another because chunks were gone
+// or a commit lost a race.
+const maxRounds = 3
+
+// Run makes rounds until nothing is left that another one would settle. r is
+// valid even with an error.
+func Run(ctx context.Context, cfg Config, r *Result) error {
+	for round := 1; ; round++ {
+		p := &pass{Config: cfg, ctx: ctx, stats: &r.Stats, rd: cfg.State.Live(cfg.Folder.ID),
+			added: make(map[string]*addedDir), vacated: make(map[sendonce.NodeID]bool), names: make(map[string]bool)}
+		p.meter = newMeter(cfg.Progress, p.stats, cfg.Session)
+		err := p.run(round > 1)
+		p.meter.stop()
+		if round == 1 {
+			r.Report, r.Would = p.report, p.out.would.Load()
+		}
+		r.Conflicts, r.Skipped = p.out.notes()
+		if err != nil || !p.retry.Load() || round == maxRounds || cfg.DryRun {
+			return err
+		}
+	}
+}
+
+func (p *pass) run(refresh bool) (err error) {
+	if err := p.openRoot(); err != nil {
+		return err
+	}
+	defer p.tree.Close()
+	if err := p.pull(refresh); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil && p.push != nil {
+			p.push.Abort()
+		}
+	}()
+	p.meter.phase("scan")
+	p.report, err = scan.Run(p.ctx, p.tree, p.rd, scan.Options{Root: p.Folder.ID.Root(), Workers: p.Workers, Subtrees: p.Dirs, Now: p.Now}, p.change)
+	if err != nil {
+		return p.cause(err)
+	}
+	for _, s := range p.report.Skipped {
+		p.out.skip(s.Path, s.Reason)
+	}
+	if err := p.deletes(); err != nil {
+		return p.cause(err)
+	}
+	p.final = true
+	for _, ch := range p.later {
+		if err := p.change(ch); err != nil {
+			return p.cause(err)
+		}
+	}
+	if err := p.out.flush(p); err != nil {
+		return err
+	}
+	if p.push == nil {
+		return nil
+	}
+	p.meter.phase("push")
+	err = p.push.Finish()
+	p.push = nil
+	return err
+}
+
+// cause prefers the error that ended the push over the one that a feeder saw
+// because of it.
+func (p *pass) cause(err error) error {
+	if p.push != nil {
+		if e := p.push.Err(); e != nil {
+			return e
+		}
+	}
+	return err
+}
+
+// openRoot opens the root and makes sure that it is the directory that was
+// attached (P5): an empty mount point must not look like a mass delete.
+func (p *pass) openRoot() error {
+	fail := func(detail string, err error) error {
+		return &sendonce.Error{Op: "sync", Path: p.Folder.Dir, Kind: sendonce.KindRefused, Detail: detail, Err: err,
+			Hint: "nothing was deleted; mount or restore the directory, or, if this is its new place, run: sendonce add " + p.Folder.Dir}
+	}
+	t, err := p.OpenTree(p.Folder.Dir)
+	if err != nil {
+		return fail("the folder's directory cannot be opened", err)
+	}
+	info, err := t.Lstat("")
+	if err == nil && info.Type != fsys.Directory {
+		err = errors.New("not a directory")
+	}
+	if err != nil {
+		t.Close()
+		return fail("the folder's directory cannot be read", err)
+	}
+	if info.Dev != p.Folder.Dev || info.Ino != p.Folder.Ino {
+		t.Close()
+		return fail("this is not the directory that was attached (another file system or inode): perhaps it is not mounted", nil)
+	}
+	p.tree = t
+	return nil
+}
+
+// change is called by the scan for each difference, parents before children.
+func (p *pass) change(ch scan.Change) error {
+	if ch.Kind == scan.Removed {
+		p.removed = append(p.removed, ch)
+		return nil
+	}
+	p.meter.seen(ch)
+	if ch.Kind == scan.Touched {
+		return p.out.local(p, *ch.Old, ch.Info)
+	}
+	parent, ok := p.parent(&ch)
+	if !ok {
+		return nil
+	}
+	it := &item{change: ch, local: plan.Local{Node: ch.Node, Parent: parent, Name: ch.Name, Kind: ch.Type, Mode: ch.Info.Mode, MTimeNS: ch.Info.MTimeNS}}
+	if ch.Old != nil && ch.Kind != scan.Modified {
+		it.local.Content, it.local.Target, it.local.Size = ch.Old.Content, ch.Old.Target, ch.Old.Stat.Size
+	}
+	if err := p.revive(it); err != nil {
+		return err
+	}
+	wait, err := p.mustWait(it)
+	if err != nil {
+		return err
+	}
+	if wait {
+		p.putOff(ch)
+		return nil
+	}
+	if ch.Type == sendonce.KindSymlink && (ch.Kind == scan.Added || ch.Kind == scan.Modified) {
+		target, err := p.tree.Readlink(ch.Path)
+		if err != nil {
+			p.out.skip(ch.Path, reasonOf(err))
+			return nil
+		}
+		it.local.Target = target
+	}
+	if ch.Type == sendonce.KindFile && (ch.Kind == scan.Added || ch.Kind == scan.Modified) {
+		return p.file(it)
+	}
+	return p.settled(it)
+}
+
+// parent returns the node that holds the entry; false if its directory is not
+// synced, or waits.
+func (p *pass) parent(ch *scan.Change) (sendonce.NodeID, bool) {
+	if !ch.Parent.IsZero() {
+		return ch.Parent, true
+	}
+	d := p.added[ch.ParentPath]
+	switch {
+	case d == nil: // its directory vanished, or could not be synced
+		p.block(ch)
+		return sendonce.NodeID{}, false
+	case d.later && !p.final:
+		p.putOff(*ch)
+		return sendonce.NodeID{}, false
+	case d.blocked:
+		p.block(ch)
+		return sendonce.NodeID{}, false
+	}
+	return d.node, true
+}
+
+func (p *pass) block(ch *scan.Change) {
+	if ch.Type == sendonce.KindDir {
+		p.added[ch.Path] = &addedDir{blocked: true}
+	}
+}
+
+// putOff keeps an entry until this pass has deleted or moved what holds its
+// name: a file that became a directory, say, or one that was moved to where
+// another one has just left.
+func (p *pass) putOff(ch scan.Change) {
+	p.later = append(p.later, ch)
+	p.names[ch.Path] = true
+	if ch.Type == sendonce.KindDir && ch.Kind == scan.Added {
+		p.added[ch.Path] = &addedDir{later: true}
+	}
+}
+
+// mustWait reports whether the wanted name belongs to a node of ours that is not
+// there any more, so that this pass will still give the name free.
+func (p *pass) mustWait(it *item) (bool, error) {
+	if p.final {
+		return false, nil
+	}
+	slot, err := p.slot(it.local)
+	if err != nil || slot == nil || slot.ID == it.local.Node {
+		return false, err
+	}
+	row, err := p.rd.Local(slot.ID)
+	return row != nil, err
+}
+
+// slot returns the live node under the wanted name, if it will still be there
+// when this change is committed.
+func (p *pass) slot(l plan.Local) (*sendonce.Node, error) {
+	n, err := p.rd.RemoteSlot(l.Parent, l.Name)
+	if n != nil && p.vacated[n.ID] {
+		n = nil
+	}
+	return n, err
+}
+
+// input collects what the planner must know.
+func (p *pass) input(l plan.Local) (in plan.Input, err error) {
+	in.Role, in.Names = p.role(), p.Folder.Names
+	in.SlotReused = l.Gone && p.role() == sendonce.RolePushOnly
+	if !l.Node.IsZero() {
+		if in.Synced, err = p.rd.Synced(l.Node); err != nil {
+			return in, err
+		}
+		if in.Remote, err = p.rd.Remote(l.Node); err != nil {
+			return in, err
+		}
+	}
+	if !l.Gone {
+		in.Slot, err = p.slot(l)
+	}
+	return in, err
+}
+
+func (p *pass) role() sendonce.Role {
+	if info := p.Session.Folder(p.Folder.ID); info != nil {
+		return info.Role
+	}
+	return p.Folder.Role
+}
+
+// revive gives a new name of a push-only device back the node that it had before
+// the file was deleted here: the device sees only its own nodes.
+func (p *pass) revive(it *item) error {
+	if p.role() != sendonce.RolePushOnly || it.change.Kind != scan.Added {
+		return nil
+	}
+	slot, err := p.slot(it.local)
+	if err != nil || slot == nil || slot.Kind != it.local.Kind {
+		return err
+	}
+	row, err := p.rd.Local(slot.ID)
+	if err == nil && row == nil {
+		it.local.Node = slot.ID
+	}
+	return err
+}
+
+// settled decides about an entry whose content is known already.
+func (p *pass) settled(it *item) error {
+	if err := p.decide(it); err != nil {
+		return err
+	}
+	return p.act(it)
+}
+
+func (p *pass) decide(it *item) error {
+	in, err := p.input(it.local)
+	if err != nil {
+		return err
+	}
+	it.synced = in.Synced
+	it.dec = plan.Decide(it.local, in)
+	return nil
+}
+
+// act carries a decision out. For files that need their bytes sent, file does
+// so instead.
+func (p *pass) act(it *item) error {
+	ch := it.change
+	switch it.dec.Verb {
+	case plan.Create, plan.Update, plan.Delete:
+		if it.dec.Verb == plan.Create {
+			if err := p.newID(it); err != nil {
+				return err
+			}
+		}
+		p.note(it, it.local.Node)
+		if it.dec.Verb == plan.Delete || it.dec.Place {
+			p.vacated[it.local.Node] = true
+		}
+		return p.send(&push.Job{Change: p.toChange(it), Tag: it})
+	case plan.Adopt:
+		p.note(it, it.dec.Node)
+		return p.adopt(it)
+	case plan.Forget:
+		return p.out.forget(p, it.dec.Node)
+	case plan.Nothing:
+		p.note(it, it.local.Node)
+		if ch.Old != nil && ch.Kind != scan.Removed {
+			row := *ch.Old
+			row.Parent, row.Name = it.local.Parent, it.local.Name
+			return p.out.local(p, row, ch.Info)
+		}
+		return nil
+	}
+	p.list(it)
+	return nil
+}
+
+// list reports a conflict or a refusal.
+func (p *pass) list(it *item) {
+	p.block(&it.change)
+	if it.dec.Verb == plan.Conflict {
+		p.out.conflict(it.change.Path, it.dec.Reason)
+	} else {
+		p.out.skip(it.change.Path, it.dec.Reason)
+	}
+}
+
+// note remembers a new directory's node for its children.
+func (p *pass) note(it *item, node sendonce.NodeID) {
+	if it.change.Type == sendonce.KindDir && it.change.Kind == scan.Added {
+		p.added[it.change.Path] = &addedDir{node: node}
+	}
+}
+
+func (p *pass) newID(it *item) (err error) {
+	if it.local.Node.IsZero() {
+		_, err = io.ReadFull(p.Rand, it.local.Node[:])
+	}
+	return err
+}
+
+// toChange writes a decision as a change on the wire.
+func (p *pass) toChange(it *item) protocol.Change {
+	l, d := it.local, it.dec
+	c := protocol.Change{Node: l.Node, Base: d.Base}
+	switch d.Verb {
+	case plan.Delete:
+		c.Delete = true
+		return c
+	case plan.Create:
+		c.Kind = l.Kind
+		d.Place, d.Meta, d.Bytes = true, true, l.Kind != sendonce.KindDir
+	}
+	if d.Place {
+		c.SetPlace, c.Parent, c.Name = true, l.Parent, l.Name
+	}
+	if d.Meta {
+		c.SetMeta, c.Mode, c.MTimeNS = true, l.Mode, l.MTimeNS
+	}
+	if d.Bytes {
+		c.SetContent, c.Target = true, l.Target
+	}
+	return c
+}
+
+// adopt agrees with what the server has: nothing is sent.
+func (p *pass) adopt(it *item) error {
+	remote, err := p.rd.Remote(it.dec.Node)
+	if err != nil || remote == nil {
+		return err
+	}
+	it.local.Node = remote.ID
+	if it.dec.Meta { // a second look settles mode and mtime
+		p.retry.Store(true)
+	}
+	return p.out.agree(p, *remote, it)
+}
+
+// send hands a job to the push, which is opened when the first one comes.
+func (p *pass) send(j *push.Job) error {
+	if p.DryRun {
+		p.out.would.Add(1)
+		return nil
+	}
+	if p.push == nil {
+		if err := p.startPush(); err != nil {
+			return err
+		}
+	}
+	return p.push.Add(j)
+}
+
+func (p *pass) startPush() (err error) {
+	w := p.Session.Welcome
+	p.push, err = push.Start(p.ctx, p.Session, push.Options{
+		Folder: p.Folder.ID, Hasher: content.NewHasher(w.TenantKey), Params: w.Params, Level: p.Level,
+		Connections: p.Connections, Workers: p.Workers, Now: p.Now, Rand: p.Rand, Log: p.Log,
+		ServerKey: p.Session.Peer.Key,
+	}, p, p.stats)
+	return err
+}
+
+// file queues a file that must be read.
+func (p *pass) file(it *item) error {
+	j := &push.Job{Tag: it, Size: it.change.Info.Size, Change: protocol.Change{Node: it.local.Node, Name: it.local.Name}}
+	path := it.change.Path
+	j.Open = func() (fsys.File, error) { return p.tree.Open(path) }
+	in, err := p.input(it.local)
+	if err != nil {
+		return err
+	}
+	it.synced = in.Synced
+	// Ask the planner with contents that equal nothing: if it would send them,
+	// they may leave while the file is still being read. Otherwise (the name is
+	// taken, the role forbids it) the file is read only to compare.
+	probe := it.local
+	probe.Content = sendonce.Content{Root: sendonce.ID{1}, Level: 1, Count: 1}
+	probe.Size = -1
+	d := plan.Decide(probe, in)
+	switch d.Verb {
+	case plan.Create, plan.Update:
+	case plan.Refuse:
+		it.dec = d
+		p.list(it)
+		return nil
+	default:
+		j.HashOnly = true
+	}
+	if in.Synced != nil && in.Remote != nil && !j.HashOnly {
+		j.Change.Base = in.Remote.Rev
+		if j.Base, err = p.base(in.Synced); err != nil {
+			return err
+		}
+	}
+	return p.send(j)
+}
+
+// base returns the manifest that an edit script may refer to.
+func (p *pass) base(n *sendonce.Node) (sendonce.Manifest, error) {
+	switch {
+	case len(n.Content.Refs) > 0:
+		return n.Content.Refs, nil
+	case n.Content.IsTree():
+		return p.rd.Manifest(n.ID)
+	}
+	return nil, nil
+}
+
+// deletes sends the tombstones, after every move has been seen.
+func (p *pass) deletes() error {
+	gone := int64(len(p.removed))
+	if gone > 0 && !p.Accepted() {
+		if err := plan.Brake(gone, p.report.Known); err != nil {
+			return p.pause(err)
+		}
+	}
+	for _, ch := range p.removed {
+		it := &item{change: ch, local: plan.Local{Gone: true, Node: ch.Node, Parent: ch.Parent, Name: ch.Name, Kind: ch.Type}}
+		if p.role() == sendonce.RolePushOnly && !p.names[ch.Path] {
+			// What a push-only device deletes here stays on the server: that is
+			// what the role is for.
+			if err := p.out.dropLocal(p, ch.Node); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := p.settled(it); err != nil {
+			return err
+		}
+	}
+	p.removed = nil
+	return nil
+}
+
+// pause stops the folder until the user has looked at it.
+func (p *pass) pause(why error) error {
+	if p.DryRun {
+		return why
+	}
+	f := p.f
+	f.Paused, f.PauseReason = true, why.Error()
+	return errors.Join(why, p.State.SetFolder(f))
+}
+
+func reasonOf(err error) string {
+	var e *sendonce.Error
+	if errors.As(err, &e) {
+		switch {
+		case e.Detail != "":
+			return e.Detail
+		case e.Err != nil:
+			return e.Err.Error()
+		}
+	}
+	return strings.TrimSpace(fmt.Sprint(err))
+}

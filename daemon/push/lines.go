@@ -1,0 +1,127 @@
+package push
+
+import (
+	"context"
+	"sync"
+
+	"sendonce"
+	"sendonce/protocol"
+)
+
+// lines are the connections that carry packs. A push begins on the session's
+// own connection; once it has shown to be more than a few packs, bulk
+// connections are dialled, up to Options.Connections in all, and take over: each
+// has a congestion window of its own, which matters on lossy paths, and a run
+// loop of its own.
+type lines struct {
+	k *packer
+
+	mu      sync.Mutex
+	sent    int64
+	dialing bool
+	open    int
+	retire  chan struct{} // closed when the first connection need not send packs any more
+}
+
+const (
+	// bulkAfter is how much goes over the first connection alone: a handshake
+	// costs about 5 KB and a round trip.
+	bulkAfter = 2 << 20
+	// sendersPerLine keeps a connection busy while one of its streams waits for
+	// the last bytes of a pack to be taken.
+	sendersPerLine = 2
+)
+
+func newLines(k *packer) *lines { return &lines{k: k, open: 1, retire: make(chan struct{})} }
+
+func (l *lines) start() { l.serve(l.k.p.sess.Conn(), true) }
+
+// serve starts the senders of a connection.
+func (l *lines) serve(conn protocol.Conn, first bool) {
+	var retire chan struct{}
+	if first {
+		retire = l.retire
+	}
+	l.k.send.Add(sendersPerLine)
+	for range sendersPerLine {
+		l.k.p.goDo(func() error {
+			defer l.k.send.Done()
+			return l.sender(conn, retire)
+		})
+	}
+}
+
+func (l *lines) sender(conn protocol.Conn, retire <-chan struct{}) error {
+	p := l.k.p
+	for {
+		select {
+		case s, ok := <-l.k.ready:
+			if !ok {
+				return nil
+			}
+			if err := sendPack(p.ctx, conn, s); err != nil {
+				if p.ctx.Err() != nil {
+					return nil
+				}
+				return &sendonce.Error{Op: "send pack", Kind: sendonce.KindUnavailable, Hint: "it is safe to run the same command again", Err: err}
+			}
+			n := int64(len(s.body))
+			l.k.sent(s)
+			l.grow(n)
+		case <-retire:
+			return nil
+		case <-p.ctx.Done():
+			return nil
+		}
+	}
+}
+
+func sendPack(ctx context.Context, conn protocol.Conn, s *sealed) error {
+	st, err := conn.OpenSend(ctx)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { st.Cancel(sendonce.KindInterrupted) })
+	defer stop()
+	w := protocol.NewWriter(st)
+	if err := w.SendPack(&s.header, s.body); err != nil {
+		return err
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return st.Close()
+}
+
+// grow counts what was sent and dials bulk connections when it is worth it. A
+// dial that fails is no error: the push goes on with what it has.
+func (l *lines) grow(n int64) {
+	p := l.k.p
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sent += n
+	if l.sent < bulkAfter || l.dialing || p.o.Connections < 2 {
+		return
+	}
+	l.dialing = true
+	// The senders' group counts the dialler too, so that it cannot reach zero
+	// while a connection is being added.
+	l.k.send.Add(1)
+	p.wg.Go(func() {
+		defer l.k.send.Done()
+		for range p.o.Connections - 1 {
+			conn, err := p.sess.Bulk(p.ctx)
+			if err != nil {
+				p.o.Log.Debug("no further connection", "error", err)
+				return
+			}
+			l.serve(conn, false)
+			l.mu.Lock()
+			if l.open == 1 {
+				close(l.retire)
+			}
+			l.open++
+			l.mu.Unlock()
+		}
+	})
+}

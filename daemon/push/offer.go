@@ -1,0 +1,159 @@
+package push
+
+import (
+	"sendonce"
+	"sendonce/protocol"
+)
+
+// piece is one chunk (or zero extent) of a file on its way. data comes from the
+// push's buffers and is counted in its budget.
+type piece struct {
+	ref   sendonce.Ref
+	data  []byte
+	reset bool // the file is read anew: forget the pieces before this one
+}
+
+// offerFrame is what the answer to one Offer frame needs.
+type offerFrame struct {
+	op     uint64
+	pieces []piece
+}
+
+// An offer frame leaves when it holds this much, so that the answer comes while
+// the file is still being read.
+const (
+	frameRefs  = 256
+	frameBytes = 2 << 20
+)
+
+// offering is one file's manifest while it is offered. Owned by the emitter.
+type offering struct {
+	p     *Push
+	op    uint64
+	j     *Job
+	diff  *differ // nil for a new file
+	first bool
+	frame offerFrame
+	refs  []sendonce.Ref
+	bytes int64
+}
+
+func (p *Push) newOffer(j *Job) *offering {
+	p.offerOp++
+	o := &offering{p: p, op: p.offerOp, j: j, first: true}
+	if j.Base != nil {
+		o.diff = newDiffer(j.Base)
+	}
+	return o
+}
+
+// add offers one piece; a piece that the base holds is kept, not offered.
+func (o *offering) add(pc piece) error {
+	if o.diff != nil && o.diff.add(pc.ref) {
+		o.p.drop([]piece{pc})
+		return nil
+	}
+	o.refs = append(o.refs, pc.ref)
+	o.frame.pieces = append(o.frame.pieces, pc)
+	o.bytes += int64(len(pc.data))
+	if len(o.refs) >= frameRefs || o.bytes >= frameBytes {
+		return o.send(false)
+	}
+	return nil
+}
+
+func (o *offering) finish() error { return o.send(true) }
+
+// abandon gives back what is not sent yet; the offers before it stay unused.
+func (o *offering) abandon() {
+	o.p.drop(o.frame.pieces)
+	o.frame.pieces, o.refs = nil, nil
+}
+
+func (o *offering) send(last bool) error {
+	m := &protocol.Offer{Op: o.op, Refs: o.refs, Last: last}
+	if o.diff != nil {
+		m.Edits = o.diff.take()
+		if o.first {
+			m.Node, m.Base = o.j.Change.Node, o.j.Change.Base
+		}
+	}
+	o.first = false
+	for _, r := range o.refs {
+		if !r.ID.IsZero() {
+			o.p.Stats.Chunks.Add(1)
+		}
+	}
+	o.frame.op = o.op
+	o.p.frames.push(o.frame)
+	o.frame, o.refs, o.bytes = offerFrame{}, nil, 0
+	return o.p.st.Send(m)
+}
+
+// drop gives pieces back unused.
+func (p *Push) drop(pieces []piece) {
+	for _, pc := range pieces {
+		if pc.data != nil {
+			p.mem.release(int64(len(pc.data)))
+			p.buffers.put(pc.data)
+		}
+	}
+}
+
+// differ makes an edit script while the new manifest is still growing: each
+// reference is kept if the base holds it at or after the point reached, else
+// inserted. Greedy: it may insert what a full comparison would keep, which costs
+// an ID on the wire and never a chunk.
+type differ struct {
+	base  sendonce.Manifest
+	pos   int
+	index map[sendonce.ID]int32 // first position of each ID in the base
+	edits []sendonce.Edit
+	cur   sendonce.Edit
+}
+
+func newDiffer(base sendonce.Manifest) *differ {
+	d := &differ{base: base, index: make(map[sendonce.ID]int32, len(base))}
+	for i := len(base) - 1; i >= 0; i-- {
+		if !base[i].ID.IsZero() {
+			d.index[base[i].ID] = int32(i)
+		}
+	}
+	return d
+}
+
+// add reports whether r is kept from the base.
+func (d *differ) add(r sendonce.Ref) bool {
+	at := -1
+	if d.pos < len(d.base) && d.base[d.pos] == r {
+		at = d.pos
+	} else if i, ok := d.index[r.ID]; ok && int(i) > d.pos && d.base[i] == r {
+		at = int(i)
+	}
+	if at < 0 {
+		d.cur.Insert++
+		return false
+	}
+	if at != d.pos || d.cur.Insert > 0 {
+		d.flush()
+		d.cur.Skip = uint64(at - d.pos)
+	}
+	d.cur.Keep++
+	d.pos = at + 1
+	return true
+}
+
+func (d *differ) flush() {
+	if d.cur != (sendonce.Edit{}) {
+		d.edits = append(d.edits, d.cur)
+		d.cur = sendonce.Edit{}
+	}
+}
+
+// take returns the script since the last take.
+func (d *differ) take() []sendonce.Edit {
+	d.flush()
+	e := d.edits
+	d.edits = nil
+	return e
+}

@@ -1,0 +1,463 @@
+// Package push is the conversation that sends changes: it reads files, cuts and
+// hashes them, offers the IDs, packs and sends what is missing, and commits. All
+// of it is pipelined: nothing waits for one answer before sending the next.
+//
+// Jobs go in and are committed in the order of Add, whatever order files are
+// read in. Memory is bounded by Options.Memory. P7: a file that changed while it
+// was read is read again, and never committed half-old half-new.
+//
+// What it does not promise: to survive a broken connection. A push that fails is
+// thrown away; the next one offers again, and the proxy, which keeps a receipt
+// for every stored chunk, asks for nothing twice.
+//
+// Read push.go (the surface and the emitter), then read.go, answers.go, packs.go.
+package push
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sendonce"
+	"sendonce/content"
+	"sendonce/daemon/session"
+	"sendonce/internal/fsys"
+	"sendonce/protocol"
+)
+
+// Job is one planned change. The caller fills the first group, the push the
+// second, before it calls Ready.
+type Job struct {
+	Change   protocol.Change
+	Open     func() (fsys.File, error) // nil: the change has no file to read
+	Size     int64                     // as the scan saw it
+	HashOnly bool                      // read and describe, but offer nothing
+	Base     sendonce.Manifest         // of the revision replaced, for the edit script; nil: none
+	Tag      any                       // the caller's
+
+	Content  sendonce.Content
+	Manifest sendonce.Manifest
+	Info     fsys.Info // of exactly the bytes that were read
+	ReadNS   int64     // when reading began
+	Length   int64     // bytes read
+
+	seq      uint64
+	inline   []byte
+	pieces   []piece       // of a small file
+	stream   chan piece    // of a large one
+	done     chan struct{} // small: read, or err
+	err      error
+	attempts int
+}
+
+// Handler is told what becomes of the jobs. Ready and Unreadable are called in
+// order from one goroutine, the others from another one.
+type Handler interface {
+	// Ready is called when a job's content is known. It may change j.Change and
+	// returns whether to commit it. For a large file whose offers left already,
+	// false just leaves them unused.
+	Ready(j *Job) bool
+	// Unreadable reports a file that could not be read; KindBusy if it kept
+	// changing.
+	Unreadable(j *Job, err error)
+	// Committed reports that the jobs of one commit are durable. An error ends
+	// the push.
+	Committed(jobs []*Job, r protocol.Receipt) error
+	// Failed reports a commit that was not applied: a conflict (nodes is not
+	// empty) or chunks that are gone (then a new pass will offer them again).
+	Failed(jobs []*Job, nodes []protocol.ConflictNode, missing []sendonce.ID)
+}
+
+// Options of a push.
+type Options struct {
+	Folder      sendonce.FolderID
+	Hasher      *content.Hasher
+	Params      sendonce.Params
+	Level       content.Level
+	Connections int           // at most, the first included; at least 1
+	Workers     int           // readers, and as many compressors; at least 1
+	Memory      int64         // bytes of chunks held; 0: 24 MiB
+	BusyWait    time.Duration // before a file that changed is read again; 0: 100 ms
+	Now         func() time.Time
+	Rand        io.Reader
+	Log         *slog.Logger
+	ServerKey   []byte // Ed25519 public key that signs receipts
+}
+
+// Stats counts what a push did; read it at any time.
+type Stats struct {
+	FilesRead, BytesRead                atomic.Int64
+	Chunks, ChunksMissing, BytesMissing atomic.Int64
+	Packs, PackBytes                    atomic.Int64
+	Commits, Changes                    atomic.Int64
+}
+
+// Push is one push session.
+type Push struct {
+	o       Options
+	id      sendonce.PushID
+	sess    *session.Session
+	st      *session.Stream
+	h       Handler
+	Stats   *Stats
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	wg      sync.WaitGroup
+	mem     *budget
+	buffers *buffers
+
+	todo  chan *Job // to readers
+	order chan *Job // to the emitter, in order of Add
+	added uint64
+
+	// Owned by the emitter.
+	offerOp  uint64
+	commitOp uint64
+	batch    []*Job
+	batchLen int
+
+	// Between emitter and answers.
+	frames   *queue[offerFrame]
+	commits  *queue[commitFrame]
+	inFlight chan struct{} // one token for each unanswered commit
+
+	packs *packer
+}
+
+// maxCommitsInFlight bounds what a push keeps for commits that are not answered.
+const maxCommitsInFlight = 16
+
+// Start opens a push session. The caller must call Finish or Abort.
+func Start(ctx context.Context, sess *session.Session, o Options, h Handler, stats *Stats) (*Push, error) {
+	if o.Memory == 0 {
+		o.Memory = 24 << 20
+	}
+	if o.BusyWait == 0 {
+		o.BusyWait = 100 * time.Millisecond
+	}
+	o.Connections, o.Workers = max(o.Connections, 1), max(o.Workers, 1)
+	p := &Push{o: o, sess: sess, h: h, Stats: stats, mem: newBudget(o.Memory), buffers: newBuffers()}
+	if _, err := io.ReadFull(o.Rand, p.id[:]); err != nil {
+		return nil, &sendonce.Error{Op: "push", Kind: sendonce.KindInternal, Err: err}
+	}
+	st, err := sess.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.st = st
+	if err := st.Send(&protocol.PushOpen{Folder: o.Folder, Push: p.id}); err != nil {
+		return nil, err
+	}
+	p.ctx, p.cancel = context.WithCancelCause(ctx)
+	p.todo = make(chan *Job, 4*o.Workers)
+	p.order = make(chan *Job, 256)
+	p.frames, p.commits = newQueue[offerFrame](), newQueue[commitFrame]()
+	p.inFlight = make(chan struct{}, maxCommitsInFlight)
+	p.packs = newPacker(p)
+	context.AfterFunc(p.ctx, func() {
+		err := context.Cause(p.ctx)
+		p.mem.close(err)
+		p.frames.close(err)
+		p.commits.close(err)
+		st.Raw.Cancel(sendonce.KindInterrupted)
+		st.Raw.StopRecv(sendonce.KindInterrupted)
+	})
+	for range o.Workers {
+		p.goDo(p.read)
+	}
+	p.goDo(p.emit)
+	p.goDo(p.answers)
+	p.packs.start()
+	return p, nil
+}
+
+// goDo runs fn; an error of it ends the push.
+func (p *Push) goDo(fn func() error) {
+	p.wg.Go(func() {
+		if err := fn(); err != nil {
+			p.cancel(err)
+		}
+	})
+}
+
+// Add queues a job; it blocks while the push is behind.
+func (p *Push) Add(j *Job) error {
+	p.added++
+	j.seq = p.added
+	if j.Open != nil {
+		if j.Size > smallFile {
+			j.stream = make(chan piece, 8)
+		} else {
+			j.done = make(chan struct{})
+		}
+	}
+	// The emitter learns of the job first: readers may not run ahead of it by
+	// more than the two channels hold.
+	select {
+	case p.order <- j:
+	case <-p.ctx.Done():
+		return context.Cause(p.ctx)
+	}
+	if j.Open != nil {
+		select {
+		case p.todo <- j:
+		case <-p.ctx.Done():
+			return context.Cause(p.ctx)
+		}
+	}
+	return nil
+}
+
+// Finish sends what is left, waits for every answer, and ends the session.
+func (p *Push) Finish() error {
+	close(p.todo)
+	close(p.order)
+	p.wg.Wait()
+	err := context.Cause(p.ctx)
+	p.cancel(context.Canceled)
+	p.sess.CloseBulk()
+	return err
+}
+
+// Err returns what ended the push early, nil while it is well.
+func (p *Push) Err() error { return context.Cause(p.ctx) }
+
+// Abort ends the session at once.
+func (p *Push) Abort() {
+	p.cancel(context.Canceled)
+	close(p.todo)
+	close(p.order)
+	p.wg.Wait()
+	p.sess.CloseBulk()
+}
+
+// emit is the one goroutine that speaks on the Push stream.
+func (p *Push) emit() error {
+	for {
+		j, ok, err := p.nextJob()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		p.mem.advance(j.seq)
+		if err := p.emitJob(j); err != nil {
+			return err
+		}
+	}
+	if err := p.sendCommit(true); err != nil {
+		return err
+	}
+	if err := p.settle(); err != nil {
+		return err
+	}
+	if err := p.packs.finish(); err != nil {
+		return err
+	}
+	if err := p.commits.waitEmpty(); err != nil {
+		return err
+	}
+	return p.st.Raw.Close() // the proxy ends its half, and answers returns
+}
+
+// settle waits until every offer is answered, then closes the pack under way:
+// after it, all that the commits sent so far need is on its way.
+func (p *Push) settle() error {
+	if err := p.st.Flush(); err != nil {
+		return err
+	}
+	if err := p.frames.waitEmpty(); err != nil {
+		return err
+	}
+	return p.packs.flush()
+}
+
+// nextJob waits for the next job, flushing what is buffered if there is none
+// yet.
+func (p *Push) nextJob() (*Job, bool, error) {
+	select {
+	case j, ok := <-p.order:
+		return j, ok, nil
+	default:
+	}
+	return await(p, p.order)
+}
+
+// flushDelay is how long offers may wait for company before they leave: small
+// frames that each travel in a packet of their own would cost more than they are.
+const flushDelay = 3 * time.Millisecond
+
+// await receives from ch; if nothing comes within flushDelay the stream is
+// flushed first.
+func await[T any](p *Push, ch <-chan T) (T, bool, error) {
+	var zero T
+	t := time.NewTimer(flushDelay)
+	defer t.Stop()
+	for {
+		select {
+		case v, ok := <-ch:
+			return v, ok, nil
+		case <-t.C:
+			if err := p.st.Flush(); err != nil {
+				return zero, false, err
+			}
+		case <-p.ctx.Done():
+			return zero, false, context.Cause(p.ctx)
+		}
+	}
+}
+
+func (p *Push) emitJob(j *Job) error {
+	switch {
+	case j.Open == nil:
+		return p.commitIf(j, 0)
+	case j.stream != nil:
+		return p.emitStream(j)
+	}
+	select {
+	case <-j.done:
+	default:
+		if _, _, err := await(p, j.done); err != nil {
+			return err
+		}
+	}
+	if j.err != nil {
+		p.h.Unreadable(j, j.err)
+		return nil
+	}
+	if !p.h.Ready(j) {
+		p.drop(j.pieces)
+		return nil
+	}
+	var op uint64
+	if j.Change.SetContent && len(j.pieces) > 0 && len(j.inline) == 0 {
+		o := p.newOffer(j)
+		for _, pc := range j.pieces {
+			if err := o.add(pc); err != nil {
+				return err
+			}
+		}
+		if err := o.finish(); err != nil {
+			return err
+		}
+		op = o.op
+	} else {
+		p.drop(j.pieces)
+	}
+	j.pieces = nil
+	return p.commit(j, op)
+}
+
+// emitStream offers a large file while it is being read.
+func (p *Push) emitStream(j *Job) error {
+	o := p.newOffer(j)
+	for {
+		pc, ok, err := await(p, j.stream)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		if pc.reset { // the file changed: what was offered stays unused
+			o.abandon()
+			o = p.newOffer(j)
+			continue
+		}
+		if j.HashOnly {
+			p.drop([]piece{pc})
+			continue
+		}
+		if err := o.add(pc); err != nil {
+			return err
+		}
+	}
+	if j.err != nil {
+		o.abandon()
+		p.h.Unreadable(j, j.err)
+		return nil
+	}
+	if !j.HashOnly {
+		if err := o.finish(); err != nil {
+			return err
+		}
+	}
+	return p.commitIf(j, o.op)
+}
+
+func (p *Push) commitIf(j *Job, op uint64) error {
+	if !p.h.Ready(j) {
+		return nil
+	}
+	return p.commit(j, op)
+}
+
+// commit puts a job into the current batch.
+func (p *Push) commit(j *Job, op uint64) error {
+	if j.Change.SetContent && j.Open != nil {
+		j.Change.Offer, j.Change.Inline, j.Change.Root = 0, nil, sendonce.ID{}
+		switch {
+		case len(j.inline) > 0:
+			j.Change.Inline = j.inline
+		case !j.Content.IsEmpty():
+			j.Change.Offer = op
+			j.Change.Root = p.o.Hasher.Root(j.Content)
+		}
+	}
+	n := changeSize(&j.Change)
+	if len(p.batch) == sendonce.MaxChanges || p.batchLen+n > maxCommitBytes {
+		if err := p.sendCommit(false); err != nil {
+			return err
+		}
+	}
+	p.batch = append(p.batch, j)
+	p.batchLen += n
+	return nil
+}
+
+// maxCommitBytes keeps a Commit frame well under sendonce.MaxFrame.
+const maxCommitBytes = sendonce.MaxFrame * 3 / 4
+
+// changeSize is an upper estimate of a change's bytes in a Commit frame.
+func changeSize(c *protocol.Change) int {
+	n := 160 + len(c.Name) + len(c.Inline) + len(c.Target)
+	for _, x := range c.Xattrs {
+		n += 16 + len(x.Name) + len(x.Value)
+	}
+	return n
+}
+
+// sendCommit sends the batch. The last commit of a push ends the pass.
+func (p *Push) sendCommit(last bool) error {
+	if len(p.batch) == 0 {
+		return nil
+	}
+	select {
+	case p.inFlight <- struct{}{}:
+	default:
+		if err := p.settle(); err != nil {
+			return err
+		}
+		select {
+		case p.inFlight <- struct{}{}:
+		case <-p.ctx.Done():
+			return context.Cause(p.ctx)
+		}
+	}
+	p.commitOp++
+	c := protocol.Commit{Op: p.commitOp, Snapshot: last, Changes: make([]protocol.Change, len(p.batch))}
+	if _, err := io.ReadFull(p.o.Rand, c.ID[:]); err != nil {
+		return &sendonce.Error{Op: "commit", Kind: sendonce.KindInternal, Err: err}
+	}
+	for i, j := range p.batch {
+		c.Changes[i] = j.Change
+	}
+	p.commits.push(commitFrame{op: c.Op, id: c.ID, jobs: p.batch})
+	p.batch, p.batchLen = nil, 0
+	p.Stats.Commits.Add(1)
+	return p.st.Send(&c)
+}

@@ -1,0 +1,297 @@
+package daemon
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"sendonce"
+	"sendonce/daemon/session"
+	"sendonce/daemon/state"
+	"sendonce/daemon/watch"
+)
+
+// loop is a running daemon. One goroutine owns each folder (keeper); one keeps
+// the session.
+type loop struct {
+	c       *Client
+	changed chan struct{} // the set of folders, or a pause, changed
+	up      *gate         // open while there is a session
+}
+
+// gate lets goroutines wait until there is a session.
+type gate struct {
+	mu   sync.Mutex
+	sess *session.Session
+	open chan struct{} // closed while sess is not nil
+}
+
+func newGate() *gate { return &gate{open: make(chan struct{})} }
+
+func (g *gate) set(s *session.Session) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case s != nil && g.sess == nil:
+		close(g.open)
+	case s == nil && g.sess != nil:
+		g.open = make(chan struct{})
+	}
+	g.sess = s
+}
+
+func (g *gate) wait(ctx context.Context) (*session.Session, error) {
+	for {
+		g.mu.Lock()
+		s, open := g.sess, g.open
+		g.mu.Unlock()
+		if s != nil {
+			return s, nil
+		}
+		select {
+		case <-open:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// wake tells a running daemon that the folders changed.
+func (c *Client) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running != nil {
+		select {
+		case c.running.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// isLive reports whether passes share the session of a running daemon.
+func (c *Client) isLive() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.running != nil
+}
+
+// Run keeps all attached folders pushed until ctx ends: it watches them, scans
+// them when something may have changed and at least every Rescan, and reconnects
+// for as long as it takes.
+func (c *Client) Run(ctx context.Context) error {
+	l := &loop{c: c, changed: make(chan struct{}, 1), up: newGate()}
+	c.mu.Lock()
+	if c.running != nil {
+		c.mu.Unlock()
+		return &sendonce.Error{Op: "run", Kind: sendonce.KindLocked, Detail: "the daemon is running already"}
+	}
+	c.running = l
+	c.mu.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	var all sync.WaitGroup
+	defer func() {
+		cancel(nil)
+		all.Wait()
+		c.mu.Lock()
+		c.running = nil
+		c.mu.Unlock()
+	}()
+	all.Go(func() {
+		if err := l.connect(ctx); err != nil {
+			cancel(err)
+		}
+	})
+	keepers := make(map[sendonce.FolderID]context.CancelFunc)
+	for {
+		folders, err := c.db.Folders()
+		if err != nil {
+			return err
+		}
+		l.keep(ctx, &all, keepers, folders)
+		select {
+		case <-l.changed:
+		case <-ctx.Done():
+			if err := context.Cause(ctx); sendonce.KindOf(err) == sendonce.KindUnauthorized || sendonce.KindOf(err) == sendonce.KindNotSetUp {
+				return err
+			}
+			return nil
+		}
+	}
+}
+
+// keep starts and ends keepers so that each active folder has one.
+func (l *loop) keep(ctx context.Context, all *sync.WaitGroup, keepers map[sendonce.FolderID]context.CancelFunc, folders []state.Folder) {
+	active := make(map[sendonce.FolderID]bool)
+	for _, f := range folders {
+		if f.Paused {
+			continue
+		}
+		active[f.ID] = true
+		if keepers[f.ID] == nil {
+			kctx, stop := context.WithCancel(ctx)
+			keepers[f.ID] = stop
+			all.Go(func() { l.keeper(kctx, f) })
+		}
+	}
+	for id, stop := range keepers {
+		if !active[id] {
+			stop()
+			delete(keepers, id)
+		}
+	}
+}
+
+// Backoff between attempts to connect, and after a failed pass.
+const (
+	firstBackoff = time.Second
+	maxBackoff   = time.Minute
+)
+
+// connect keeps the session until ctx ends. Only an answer that no retry can
+// change is an error.
+func (l *loop) connect(ctx context.Context) error {
+	c, backoff := l.c, firstBackoff
+	for ctx.Err() == nil {
+		s, err := c.dial(ctx)
+		if err != nil {
+			switch sendonce.KindOf(err) {
+			case sendonce.KindUnauthorized, sendonce.KindNotSetUp, sendonce.KindUnsupported:
+				return err
+			}
+			c.cfg.Log.Warn("cannot reach the server; will try again", "error", err, "in", backoff)
+			if !sleep(ctx, backoff) {
+				return nil
+			}
+			backoff = min(2*backoff, maxBackoff)
+			continue
+		}
+		backoff = firstBackoff
+		c.cfg.Log.Info("connected", "server", s.Peer.Addr)
+		l.share(s)
+		select {
+		case <-s.Done():
+			c.cfg.Log.Warn("the connection to the server ended")
+		case <-ctx.Done():
+		}
+		l.share(nil)
+		_ = s.Close()
+	}
+	return nil
+}
+
+func (l *loop) share(s *session.Session) {
+	l.c.mu.Lock()
+	l.c.sess = s
+	l.c.mu.Unlock()
+	l.up.set(s)
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// keeper owns one folder: it watches it and runs its passes.
+func (l *loop) keeper(ctx context.Context, f state.Folder) {
+	c := l.c
+	fs := c.folder(f.ID)
+	log := c.cfg.Log.With("folder", f.Name)
+	hints := make(chan watch.Hint, 1)
+	w, err := watch.Start(ctx, l.watchOptions(f, hints))
+	if err != nil {
+		log.Warn("cannot watch; scanning only", "error", err)
+		c.setWatching(fs, "scan only: "+reasonOf(err), 0)
+	} else {
+		defer w.Close()
+	}
+	backoff := firstBackoff
+	next := time.NewTimer(0) // when a full scan is due
+	defer next.Stop()
+	var dirs []string // nil: everything
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case h := <-hints:
+			if dirs = h.Dirs; h.All {
+				dirs = nil
+			}
+		case <-next.C:
+			dirs = nil
+		}
+		if w != nil {
+			st := w.Status()
+			c.setWatching(fs, st.Text, int64(st.Directories))
+		}
+		ok := l.once(ctx, f, dirs)
+		if ctx.Err() != nil {
+			return
+		}
+		if ok {
+			backoff = firstBackoff
+			next.Reset(c.cfg.Rescan)
+			continue
+		}
+		next.Reset(backoff)
+		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+// once waits for a session and runs a pass; false asks for another one soon.
+func (l *loop) once(ctx context.Context, f state.Folder, dirs []string) bool {
+	c := l.c
+	fs := c.folder(f.ID)
+	c.setState(fs, "waiting", "for the server")
+	sess, err := l.up.wait(ctx)
+	if err != nil {
+		return false
+	}
+	now, err := c.current(f.ID)
+	if err != nil || now.Paused {
+		return err == nil
+	}
+	var sum Summary
+	err = c.syncOne(ctx, now, sess, dirs, SyncOptions{}, &sum)
+	log := c.cfg.Log.With("folder", f.Name)
+	switch {
+	case ctx.Err() != nil:
+		return false
+	case sendonce.KindOf(err) == sendonce.KindRefused:
+		log.Error("the folder needs attention", "error", err, "hint", sendonce.HintOf(err))
+		c.wake() // it may be paused now
+		return false
+	case err != nil:
+		log.Warn("pass failed; will try again", "error", err)
+		return false
+	case sum.Changes > 0 || len(sum.Skipped)+len(sum.Conflicts) > 0:
+		log.Info("pushed", "changes", sum.Changes, "chunks_missing", sum.ChunksMissing, "pack_bytes", sum.PackBytes,
+			"skipped", len(sum.Skipped), "conflicts", len(sum.Conflicts))
+	}
+	return !sum.busy
+}
+
+// current reads a folder's record anew: it may have been paused or moved.
+func (c *Client) current(id sendonce.FolderID) (state.Folder, error) {
+	all, err := c.db.Folders()
+	if err != nil {
+		return state.Folder{}, err
+	}
+	for _, f := range all {
+		if f.ID == id {
+			return f, nil
+		}
+	}
+	return state.Folder{Paused: true}, nil
+}
+
+func (c *Client) setWatching(fs *folderState, text string, dirs int64) {
+	c.mu.Lock()
+	fs.status.Watching, fs.status.Directories = text, dirs
+	c.mu.Unlock()
+}
