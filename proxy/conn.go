@@ -1,0 +1,397 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"sendonce"
+	"sendonce/indexdb"
+	"sendonce/protocol"
+)
+
+// peer is one live connection of an enrolled device.
+type peer struct {
+	srv    *Server
+	conn   protocol.Conn
+	id     sendonce.DeviceID
+	tenant sendonce.TenantID
+	work   context.Context // outlives the connection: a lost one must not cut a commit
+}
+
+// serve runs one connection to its end: Hello first, then whatever streams the
+// peer opens. known is called once the peer has proved to be enrolled.
+func (s *Server) serve(ctx context.Context, c protocol.Conn, known func()) {
+	p := &peer{srv: s, conn: c, id: c.Peer().ID, work: ctx}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	// A connection that says nothing in time is cut.
+	silence := time.AfterFunc(s.lim.PeerPatience, func() { c.Close(sendonce.KindUnavailable, "no Hello in time") })
+	control, welcome, err := p.greet(ctx)
+	silence.Stop()
+	if err != nil {
+		s.refuse(c, err)
+		return
+	}
+	if !s.devices.add(p.id, c, s.lim.Connections) {
+		c.Close(sendonce.KindLimit, "too many connections of this device")
+		return
+	}
+	defer s.devices.remove(p.id, c)
+	// Checked again now that a revocation would find the connection.
+	if _, err := p.device(ctx); err != nil {
+		s.refuse(c, err)
+		return
+	}
+	known()
+	s.log.Debug("device connected", "device", p.id.Short(), "addr", c.Peer().Addr)
+
+	var streams sync.WaitGroup
+	defer streams.Wait()
+	defer cancel()
+	streams.Go(func() { p.control(control, welcome) })
+	streams.Go(func() { p.acceptData(ctx, &streams) })
+	p.acceptStreams(ctx, &streams)
+	c.Close(sendonce.KindUnavailable, "the connection has ended")
+}
+
+// refuse closes a connection whose Hello failed.
+func (s *Server) refuse(c protocol.Conn, err error) {
+	kind := sendonce.KindOf(err)
+	s.metrics.Refused.Add(1)
+	s.log.Debug("connection refused", "addr", c.Peer().Addr, "kind", kind.String(), "err", err)
+	c.Close(kind, text(err))
+}
+
+// greet takes the Control stream and its Hello, and prepares the Welcome.
+func (p *peer) greet(ctx context.Context) (*stream, *protocol.Welcome, error) {
+	raw, err := p.conn.Accept(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	st := p.srv.stream(raw)
+	m, err := st.Next()
+	if err != nil {
+		return nil, nil, err
+	}
+	hello, ok := m.(*protocol.Hello)
+	if !ok {
+		return nil, nil, broken("the first stream must begin with Hello, not %v", protocol.TypeOf(m))
+	}
+	if hello.Version != protocol.Version {
+		err := &sendonce.Error{Op: "hello", Kind: sendonce.KindUnsupported, Detail: fmt.Sprintf("protocol version %d, this proxy speaks %d", hello.Version, protocol.Version),
+			Hint: "use the same release of sendonce on both sides"}
+		return nil, nil, st.fail(0, err)
+	}
+	d, err := p.enrolled(ctx, hello)
+	if err != nil {
+		return nil, nil, st.fail(0, err)
+	}
+	p.tenant = d.Tenant
+	w, err := p.welcome(ctx, hello, d)
+	if err != nil {
+		return nil, nil, st.fail(0, err)
+	}
+	return st, w, nil
+}
+
+// enrolled returns the device if it may speak to this proxy: it is enrolled
+// already, or its token enrols it. Everyone else gets one and the same answer.
+func (p *peer) enrolled(ctx context.Context, hello *protocol.Hello) (*indexdb.Device, error) {
+	s := p.srv
+	if len(hello.Token) == 0 {
+		return p.device(ctx)
+	}
+	addr, now := hostOf(p.conn.Peer().Addr), s.now()
+	if !s.joins.allow(addr, now) {
+		s.metrics.JoinsRefused.Add(1)
+		return nil, stranger()
+	}
+	var folder sendonce.FolderID
+	if err := s.random(folder[:]); err != nil {
+		return nil, err
+	}
+	d, err := s.index.Redeem(ctx, hashToken(hello.Token), p.id, hello.DeviceName, now, folder)
+	if sendonce.KindOf(err) == sendonce.KindUnauthorized {
+		s.joins.failed(addr, now)
+		s.metrics.JoinsRefused.Add(1)
+		// A device that is enrolled already and shows a stale link is let in as it is.
+		if d, err := p.device(ctx); err == nil {
+			return d, nil
+		}
+		return nil, stranger()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if d.Revoked {
+		return nil, stranger()
+	}
+	s.log.Info("device joined", "device", p.id.Short(), "name", d.Name)
+	return d, nil
+}
+
+// device reads the peer's row: it is asked at every stream, so that a change of
+// roles counts from the next stream on.
+func (p *peer) device(ctx context.Context) (*indexdb.Device, error) {
+	d, err := p.srv.index.Device(ctx, p.id)
+	if sendonce.KindOf(err) == sendonce.KindNotFound {
+		return nil, stranger()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if d.Revoked {
+		return nil, stranger()
+	}
+	return d, nil
+}
+
+// role returns what the device may do with a folder. A folder in which it may
+// do nothing, and one that is not there, look the same (I11).
+func (p *peer) role(ctx context.Context, f sendonce.FolderID) (sendonce.Role, error) {
+	d, err := p.device(ctx)
+	if err != nil {
+		return sendonce.RoleNone, err
+	}
+	if r := d.Role(f); r != sendonce.RoleNone {
+		if _, err := p.srv.index.Head(ctx, p.tenant, f); sendonce.KindOf(err) != sendonce.KindNotFound {
+			return r, err
+		}
+	}
+	return sendonce.RoleNone, &sendonce.Error{Op: "open folder", Kind: sendonce.KindNotFound, Detail: "no such folder, or this device has no role in it"}
+}
+
+// reader is role for a conversation that reads.
+func (p *peer) reader(ctx context.Context, f sendonce.FolderID) error {
+	r, err := p.role(ctx, f)
+	if err == nil && !r.CanRead() {
+		err = &sendonce.Error{Op: "read folder", Kind: sendonce.KindUnauthorized, Detail: fmt.Sprintf("the role %v reads nothing", r)}
+	}
+	return err
+}
+
+func (p *peer) welcome(ctx context.Context, hello *protocol.Hello, d *indexdb.Device) (*protocol.Welcome, error) {
+	s := p.srv
+	w := &protocol.Welcome{Version: protocol.Version, Server: s.cfg.Version, Time: s.now()}
+	if hello.Bulk {
+		return w, nil
+	}
+	t, err := s.index.Tenant(ctx, d.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	w.TenantKey, w.Params = t.Key, t.Params
+	folders, err := s.index.Folders(ctx, d.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range folders {
+		if r := d.Role(f.ID); r != sendonce.RoleNone && len(w.Folders) < protocol.MaxFrameItems {
+			w.Folders = append(w.Folders, protocol.FolderInfo{ID: f.ID, Name: f.Name, Names: f.Names, Role: r, Head: f.Head})
+		}
+	}
+	return w, nil
+}
+
+// control answers Hello and holds the Control stream until the peer closes it:
+// nothing else is said on it.
+func (p *peer) control(st *stream, w *protocol.Welcome) {
+	err := st.answer(w)
+	if err == nil {
+		var m protocol.Message
+		if m, err = st.Next(); err == nil {
+			err = broken("%v on the Control stream", protocol.TypeOf(m))
+		}
+	}
+	st.end(err)
+	if kind := sendonce.KindOf(err); kind == sendonce.KindInvalid || kind == sendonce.KindLimit {
+		p.conn.Close(kind, text(err))
+	}
+}
+
+// acceptStreams takes the conversations that the peer opens, at most
+// Limits.Streams at once: beyond that its Open waits.
+func (p *peer) acceptStreams(ctx context.Context, wg *sync.WaitGroup) {
+	slots := make(chan struct{}, p.srv.lim.Streams)
+	for {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		raw, err := p.conn.Accept(ctx)
+		if err != nil {
+			return
+		}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			st := p.srv.stream(raw)
+			st.end(p.converse(ctx, st))
+		})
+	}
+}
+
+// acceptData takes Data streams, at most Limits.Packs at once.
+func (p *peer) acceptData(ctx context.Context, wg *sync.WaitGroup) {
+	slots := semaphore.NewWeighted(int64(p.srv.lim.Packs))
+	for {
+		if slots.Acquire(ctx, 1) != nil {
+			return
+		}
+		rs, err := p.conn.AcceptRecv(ctx)
+		if err != nil {
+			return
+		}
+		wg.Go(func() {
+			defer slots.Release(1)
+			if err := p.receive(ctx, rs); err != nil {
+				rs.StopRecv(sendonce.KindOf(err))
+				p.srv.log.Debug("data stream failed", "device", p.id.Short(), "err", err)
+			}
+		})
+	}
+}
+
+// converse reads the first message of a stream and follows it.
+func (p *peer) converse(ctx context.Context, st *stream) error {
+	silence := time.AfterFunc(p.srv.lim.PeerPatience, func() { st.abort(sendonce.KindUnavailable) })
+	m, err := st.Next()
+	silence.Stop()
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	switch m := m.(type) {
+	case *protocol.PushOpen:
+		return p.push(ctx, st, m)
+	case *protocol.Changes:
+		return p.changes(ctx, st, m)
+	case *protocol.List, *protocol.Read, *protocol.Fetch, *protocol.Log:
+		return p.read(ctx, st, m)
+	case *protocol.Admin:
+		return p.adminStream(ctx, st, m)
+	}
+	return broken("a stream cannot begin with %v", protocol.TypeOf(m))
+}
+
+// stream is one conversation: messages in and out, with a peer that stops
+// reading or writing mid-way cut off after Limits.PeerPatience.
+type stream struct {
+	*protocol.Reader
+	*protocol.Writer
+	raw protocol.Stream
+}
+
+func (s *Server) stream(raw protocol.Stream) *stream {
+	return &stream{
+		Reader: protocol.NewReaderRate(raw, s.now),
+		Writer: protocol.NewWriter(&patientWriter{w: raw, now: s.now, patience: s.lim.PeerPatience}),
+		raw:    raw,
+	}
+}
+
+// answer sends m at once.
+func (st *stream) answer(m protocol.Message) error {
+	if err := st.Send(m); err != nil {
+		return err
+	}
+	return st.Flush()
+}
+
+// fail tells the peer that op (0: the stream) failed and returns err, or the
+// error of telling it.
+func (st *stream) fail(op uint64, err error) error {
+	if e := st.answer(protocol.FailOf(op, err)); e != nil {
+		return e
+	}
+	return err
+}
+
+// end closes the stream; an error that is not the peer's going away is told.
+func (st *stream) end(err error) {
+	if err == nil || errors.Is(err, io.EOF) {
+		_ = st.Flush() // the peer may be gone, and then nobody minds
+		_ = st.raw.Close()
+		return
+	}
+	// A failure to tell means that the peer is gone already.
+	if e := st.answer(protocol.FailOf(0, err)); e == nil {
+		_ = st.raw.Close()
+	} else {
+		st.raw.Cancel(sendonce.KindOf(err))
+	}
+	st.raw.StopRecv(sendonce.KindOf(err))
+}
+
+// abort makes every read and write of the stream fail.
+func (st *stream) abort(kind sendonce.ErrKind) {
+	st.raw.StopRecv(kind)
+	st.raw.Cancel(kind)
+}
+
+// patientWriter gives the peer some time for each piece of what is written.
+type patientWriter struct {
+	w        protocol.SendStream
+	now      func() time.Time
+	patience time.Duration
+}
+
+const patientPiece = 256 << 10
+
+func (w *patientWriter) Write(b []byte) (int, error) {
+	n := 0
+	for n < len(b) {
+		if err := w.w.SetWriteDeadline(w.now().Add(w.patience)); err != nil {
+			return n, err
+		}
+		m, err := w.w.Write(b[n:min(len(b), n+patientPiece)])
+		n += m
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// stranger is the one answer to everybody who is not (or no longer) enrolled.
+func stranger() error {
+	return &sendonce.Error{Op: "connect", Kind: sendonce.KindUnauthorized, Detail: "this device is not enrolled, or the join link is not valid (any more)",
+		Hint: "ask for a new link: sendonce invite"}
+}
+
+// broken is a peer's breach of the protocol.
+func broken(format string, args ...any) error {
+	return &sendonce.Error{Op: "converse", Kind: sendonce.KindInvalid, Detail: fmt.Sprintf(format, args...)}
+}
+
+// text is an error's text for a peer, cut to what a close reason may carry.
+func text(err error) string {
+	s := err.Error()
+	return s[:min(len(s), 200)]
+}
+
+// hostOf returns the address without its port; of an IPv6 address the /64 that
+// one customer usually has.
+func hostOf(addr string) string {
+	ap, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return addr
+	}
+	ip := ap.Addr().Unmap()
+	if ip.Is6() {
+		if pre, err := ip.Prefix(64); err == nil {
+			return pre.String()
+		}
+	}
+	return ip.String()
+}

@@ -1,0 +1,168 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"time"
+
+	"sendonce"
+	"sendonce/protocol"
+)
+
+// adminPath is where the admin methods are on the socket: POST, with a JSON body.
+const adminPath = "/v1/"
+
+// Handler serves the admin methods (docs/protocol.md) over HTTP, for the
+// proxy's own socket. Whoever reaches it may do everything: its file must be the
+// owner's alone.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+adminPath+"{method}", func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, protocol.MaxAdminBody))
+		var reply any
+		if err == nil {
+			reply, err = s.admin(r.Context(), owner, r.PathValue("method"), body)
+		}
+		if err != nil {
+			writeJSON(w, statusOf(err), adminFailure{errorText(err), sendonce.KindOf(err), sendonce.HintOf(err)})
+			return
+		}
+		writeJSON(w, http.StatusOK, reply)
+	})
+	return mux
+}
+
+// adminFailure is the body of an answer that is not 200.
+type adminFailure struct {
+	Error string           `json:"error"`
+	Kind  sendonce.ErrKind `json:"kind"`
+	Hint  string           `json:"hint,omitempty"`
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		status, b = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be encoded","kind":1}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(append(b, '\n')) // nobody is left to hear of an error
+}
+
+func statusOf(err error) int {
+	switch sendonce.KindOf(err) {
+	case sendonce.KindInvalid, sendonce.KindUsage, sendonce.KindLimit:
+		return http.StatusBadRequest
+	case sendonce.KindNotFound:
+		return http.StatusNotFound
+	case sendonce.KindConflict, sendonce.KindExists:
+		return http.StatusConflict
+	case sendonce.KindUnauthorized:
+		return http.StatusForbidden
+	case sendonce.KindUnsupported:
+		return http.StatusNotImplemented
+	case sendonce.KindUnavailable:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+// errorText is an error's text, within what a message may carry.
+func errorText(err error) string {
+	s := strings.ToValidUTF8(err.Error(), "?")
+	return s[:min(len(s), protocol.MaxText)]
+}
+
+// Call asks a Handler for one admin method: the client side of the socket. c
+// must dial the socket whatever the address is. request is encoded as JSON (nil:
+// none), reply is filled in. The error has the kind and the hint that the proxy
+// gave; KindUnavailable if it cannot be reached.
+func Call(ctx context.Context, c *http.Client, method string, request, reply any) error {
+	op := "ask the proxy: " + method
+	body := []byte("{}")
+	if request != nil {
+		var err error
+		if body, err = json.Marshal(request); err != nil {
+			return &sendonce.Error{Op: op, Kind: sendonce.KindInternal, Err: err}
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://proxy"+adminPath+method, bytes.NewReader(body))
+	if err != nil {
+		return &sendonce.Error{Op: op, Kind: sendonce.KindInvalid, Err: err}
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := c.Do(req)
+	if err != nil {
+		return &sendonce.Error{Op: op, Kind: sendonce.KindUnavailable, Err: err, Hint: "is the proxy running?"}
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 2*protocol.MaxAdminBody))
+	if err != nil {
+		return &sendonce.Error{Op: op, Kind: sendonce.KindUnavailable, Err: err}
+	}
+	if resp.StatusCode != http.StatusOK {
+		var f adminFailure
+		if json.Unmarshal(b, &f) != nil || f.Kind == 0 {
+			f = adminFailure{Error: resp.Status, Kind: sendonce.KindInternal}
+		}
+		return &sendonce.Error{Op: op, Kind: f.Kind, Detail: f.Error, Hint: f.Hint}
+	}
+	if err := json.Unmarshal(b, reply); err != nil {
+		return &sendonce.Error{Op: op, Kind: sendonce.KindInternal, Detail: "the answer is not what was expected", Err: err}
+	}
+	return nil
+}
+
+// readyPatience is how long /readyz waits for the index and the store.
+const readyPatience = 5 * time.Second
+
+// Monitor serves what machines ask for, and nothing that needs to be secret:
+// /metrics (Prometheus text), /healthz (the process runs), /readyz (index and
+// store answer, and the server is not stopping) and /version.
+func (s *Server) Monitor() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		writeMetrics(w, s.metricList()) // nobody is left to hear of an error
+	})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), readyPatience)
+		defer cancel()
+		if err := s.Ready(ctx); err != nil {
+			http.Error(w, errorText(err), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	mux.HandleFunc("GET /version", func(w http.ResponseWriter, r *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]any{"version": s.cfg.Version, "protocol": protocol.Version, "go": runtime.Version()})
+	})
+	return mux
+}
+
+// Ready reports whether the server can work: the index and the store answer, and
+// it is not stopping.
+func (s *Server) Ready(ctx context.Context) error {
+	const op = "check readiness"
+	select {
+	case <-s.stopping:
+		return &sendonce.Error{Op: op, Kind: sendonce.KindUnavailable, Detail: "the proxy is stopping"}
+	default:
+	}
+	if _, err := s.index.Tenant(ctx, sendonce.DefaultTenant); err != nil {
+		return &sendonce.Error{Op: op, Path: "index", Err: err}
+	}
+	// A location that is not there: the store has to look, and finds nothing.
+	nowhere := []sendonce.Location{{Segment: 1<<63 - 1, Offset: 1, Length: 1}}
+	if err := s.store.Get(ctx, nowhere, func(int, []byte) error { return nil }); err != nil {
+		return &sendonce.Error{Op: op, Path: "store", Err: err}
+	}
+	return nil
+}

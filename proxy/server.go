@@ -1,0 +1,235 @@
+package proxy
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"io"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"sendonce"
+	"sendonce/blobstore"
+	"sendonce/indexdb"
+	"sendonce/protocol"
+	"sendonce/proxy/vault"
+)
+
+// Config is what a Server needs. It is not changed after New. The caller keeps
+// ownership of Index and Store and closes them after Run has returned.
+type Config struct {
+	Index    indexdb.Index
+	Store    blobstore.Store
+	Listener protocol.Listener  // closed by Run
+	Key      ed25519.PrivateKey // signs receipts; the listener's identity too
+	Now      func() time.Time
+	Rand     io.Reader // cryptographic
+	Log      *slog.Logger
+	Version  string // of the program, for people
+	Limits   Limits
+}
+
+// Limits cap what peers can make the server hold (I13). Zero takes the default.
+type Limits struct {
+	PushBytes      int64         // pack bytes in memory for one push; default 96 MiB
+	TotalBytes     int64         // pack bytes in memory for all pushes; default 512 MiB
+	ReadBytes      int64         // chunk bytes in memory for all fetches; default 256 MiB
+	BatchBytes     int64         // pack bytes gathered into one durable write; default 32 MiB
+	PushRefs       int           // references and edits in uncommitted offers of one push; default 4,194,304
+	PushCommits    int           // commits of one push that wait for their chunks; default 16
+	Unasked        int           // chunks of one push that nobody asked for; default 65,536
+	Pushes         int           // open pushes per device; default 8
+	Connections    int           // per device; default 16
+	Streams        int           // open conversations per connection; default 64
+	Packs          int           // Data streams read at once per connection; default 32
+	FetchRefs      int           // references named by one Fetch; default 1,048,576
+	Strangers      int           // connections that have not said Hello yet; default 256
+	JoinsAMinute   int           // failed joins per address and minute; default 5
+	PackGrace      time.Duration // how long a pack may wait for its offer; default 10 s
+	CommitPatience time.Duration // without any pack, before a waiting commit is answered Missing; default 30 s
+	StopPatience   time.Duration // for running pushes when stopping; default 10 s
+	PeerPatience   time.Duration // for a peer that neither reads nor writes mid-way; default 30 s
+}
+
+func (l Limits) filled() Limits {
+	def(&l.PushBytes, 96<<20)
+	def(&l.TotalBytes, 512<<20)
+	def(&l.ReadBytes, 256<<20)
+	def(&l.BatchBytes, 32<<20)
+	def(&l.PushRefs, 4<<20)
+	def(&l.PushCommits, 16)
+	def(&l.Unasked, 64<<10)
+	def(&l.Pushes, 8)
+	def(&l.Connections, 16)
+	def(&l.Streams, 64)
+	def(&l.Packs, 32)
+	def(&l.FetchRefs, 1<<20)
+	def(&l.Strangers, 256)
+	def(&l.JoinsAMinute, 5)
+	def(&l.PackGrace, 10*time.Second)
+	def(&l.CommitPatience, 30*time.Second)
+	def(&l.StopPatience, 10*time.Second)
+	def(&l.PeerPatience, 30*time.Second)
+	// One pack, raw and compressed, must always fit.
+	l.PushBytes = max(l.PushBytes, 2*sendonce.MaxPack)
+	l.TotalBytes = max(l.TotalBytes, l.PushBytes)
+	l.ReadBytes = max(l.ReadBytes, 2*(windowBytes+sendonce.MaxChunk)+sendonce.MaxPack) // one window
+	return l
+}
+
+func def[T int | int64 | time.Duration](v *T, d T) {
+	if *v <= 0 {
+		*v = d
+	}
+}
+
+// Server is the proxy. Make one with New, then call Run once.
+type Server struct {
+	cfg     Config
+	lim     Limits
+	index   indexdb.Index
+	store   blobstore.Store
+	vault   *vault.Vault
+	now     func() time.Time
+	log     *slog.Logger
+	metrics *Metrics
+	started time.Time
+
+	memory  *semaphore.Weighted // bytes of packs of all pushes
+	reading *semaphore.Weighted // bytes of chunks of all fetches
+	workers chan struct{}       // slots for decoding and hashing
+	joins   *joinLimiter
+	devices *deviceTable
+	pushes  *pushTable
+	feeds   *feedTable
+
+	stopping chan struct{} // closed when Run begins to stop
+	wg       sync.WaitGroup
+}
+
+// New checks a configuration and makes a server. It starts nothing.
+func New(cfg Config) (*Server, error) {
+	switch {
+	case cfg.Index == nil, cfg.Store == nil, cfg.Listener == nil, cfg.Now == nil, cfg.Rand == nil, cfg.Log == nil:
+		return nil, &sendonce.Error{Op: "start proxy", Kind: sendonce.KindInternal, Detail: "Index, Store, Listener, Now, Rand and Log must be set"}
+	case len(cfg.Key) != ed25519.PrivateKeySize:
+		return nil, &sendonce.Error{Op: "start proxy", Kind: sendonce.KindInvalid, Detail: "the key is not an Ed25519 private key"}
+	}
+	v, err := vault.New(cfg.Index, cfg.Store)
+	if err != nil {
+		return nil, err
+	}
+	lim := cfg.Limits.filled()
+	s := &Server{
+		cfg: cfg, lim: lim, index: cfg.Index, store: cfg.Store, now: cfg.Now, log: cfg.Log,
+		vault:    v,
+		metrics:  new(Metrics),
+		started:  cfg.Now(),
+		memory:   semaphore.NewWeighted(lim.TotalBytes),
+		reading:  semaphore.NewWeighted(lim.ReadBytes),
+		workers:  make(chan struct{}, runtime.GOMAXPROCS(0)),
+		joins:    newJoinLimiter(lim.JoinsAMinute),
+		devices:  newDeviceTable(),
+		pushes:   newPushTable(),
+		feeds:    newFeedTable(),
+		stopping: make(chan struct{}),
+	}
+	return s, nil
+}
+
+// Metrics returns the server's counters.
+func (s *Server) Metrics() *Metrics { return s.metrics }
+
+// Run serves until ctx ends and returns when everything it started has ended.
+// On the way out it accepts nothing new, lets each push make durable and commit
+// what it is working on (at most Limits.StopPatience), and closes the
+// connections with KindUnavailable. The error is nil when ctx ended it.
+func (s *Server) Run(ctx context.Context) error {
+	// Work under way is cut only after the pushes had their time.
+	work, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	accepting, stopAccepting := context.WithCancel(ctx)
+	defer stopAccepting()
+
+	s.wg.Go(func() { s.watch(work) })
+	var failed error
+	accepted := make(chan struct{})
+	go func() {
+		defer close(accepted)
+		failed = s.accept(accepting, work)
+	}()
+	select {
+	case <-ctx.Done():
+	case <-accepted:
+	}
+	stopAccepting()
+	close(s.stopping)
+	<-accepted
+
+	// Closing the listener ends the connections, so it comes after the pushes.
+	s.pushes.drain(s.lim.StopPatience)
+	s.devices.closeAll(sendonce.KindUnavailable, "the proxy is stopping")
+	closeErr := s.cfg.Listener.Close()
+	cut()
+	s.wg.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return errors.Join(failed, closeErr)
+}
+
+// accept takes connections until ctx ends or the listener fails.
+func (s *Server) accept(ctx, work context.Context) error {
+	strangers := make(chan struct{}, s.lim.Strangers)
+	for {
+		c, err := s.cfg.Listener.Accept(ctx)
+		if err != nil {
+			return &sendonce.Error{Op: "accept connections", Err: err}
+		}
+		select {
+		case strangers <- struct{}{}:
+		default: // too many that say nothing: the newest goes
+			c.Close(sendonce.KindUnavailable, "too many connections")
+			continue
+		}
+		s.metrics.Connections.Add(1)
+		s.wg.Go(func() {
+			known := sync.OnceFunc(func() { <-strangers })
+			defer known()
+			s.serve(work, c, known)
+		})
+	}
+}
+
+// watch looks once a second for what other proxies on the same index did:
+// revoked devices and new commits. It ends with ctx.
+func (s *Server) watch(ctx context.Context) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		for _, id := range s.devices.ids() {
+			d, err := s.index.Device(ctx, id)
+			if sendonce.KindOf(err) == sendonce.KindNotFound || err == nil && d.Revoked {
+				s.devices.close(id, sendonce.KindUnauthorized, "the device is revoked")
+			}
+		}
+		s.feeds.poll(func(f folderKey) (sendonce.Cursor, error) { return s.index.Head(ctx, f.tenant, f.folder) })
+	}
+}
+
+// random fills b from the injected source.
+func (s *Server) random(b []byte) error {
+	if _, err := io.ReadFull(s.cfg.Rand, b); err != nil {
+		return &sendonce.Error{Op: "read randomness", Kind: sendonce.KindInternal, Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,340 @@
+package proxy
+
+import (
+	"sync"
+	"time"
+
+	"sendonce"
+	"sendonce/protocol"
+)
+
+// deviceTable knows the live connections of every device.
+type deviceTable struct {
+	mu     sync.Mutex
+	conns  map[sendonce.DeviceID]map[protocol.Conn]bool
+	closed bool // closeAll was called: nothing new
+}
+
+func newDeviceTable() *deviceTable {
+	return &deviceTable{conns: map[sendonce.DeviceID]map[protocol.Conn]bool{}}
+}
+
+// add registers a connection; false when the device has limit already or the
+// server stops.
+func (t *deviceTable) add(id sendonce.DeviceID, c protocol.Conn, limit int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed || len(t.conns[id]) >= limit {
+		return false
+	}
+	if t.conns[id] == nil {
+		t.conns[id] = map[protocol.Conn]bool{}
+	}
+	t.conns[id][c] = true
+	return true
+}
+
+func (t *deviceTable) remove(id sendonce.DeviceID, c protocol.Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.conns[id], c)
+	if len(t.conns[id]) == 0 {
+		delete(t.conns, id)
+	}
+}
+
+// ids lists the devices that are connected.
+func (t *deviceTable) ids() []sendonce.DeviceID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ids := make([]sendonce.DeviceID, 0, len(t.conns))
+	for id := range t.conns {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// counts tells how many connections each device has.
+func (t *deviceTable) counts() map[sendonce.DeviceID]int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := make(map[sendonce.DeviceID]int, len(t.conns))
+	for id, cs := range t.conns {
+		n[id] = len(cs)
+	}
+	return n
+}
+
+// close ends every connection of a device at once and tells how many.
+func (t *deviceTable) close(id sendonce.DeviceID, kind sendonce.ErrKind, reason string) int {
+	t.mu.Lock()
+	var cs []protocol.Conn
+	for c := range t.conns[id] {
+		cs = append(cs, c)
+	}
+	t.mu.Unlock()
+	for _, c := range cs {
+		c.Close(kind, reason)
+	}
+	return len(cs)
+}
+
+// closeAll ends every connection and admits no more.
+func (t *deviceTable) closeAll(kind sendonce.ErrKind, reason string) {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	for _, id := range t.ids() {
+		t.close(id, kind, reason)
+	}
+}
+
+// pushKey names a push: a device cannot reach another's by guessing its ID.
+type pushKey struct {
+	device sendonce.DeviceID
+	push   sendonce.PushID
+}
+
+// pushTable knows the open pushes.
+type pushTable struct {
+	mu      sync.Mutex
+	open    map[pushKey]*push
+	changed chan struct{} // closed and replaced when open changes
+}
+
+func newPushTable() *pushTable {
+	return &pushTable{open: map[pushKey]*push{}, changed: make(chan struct{})}
+}
+
+func (t *pushTable) signal() {
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+// begin registers a push. If the same push is open already, its stream has
+// been replaced by a new one: the old one is told to end and waited for.
+// KindLimit when the device has limit open already; KindUnavailable after
+// giveUp is closed.
+func (t *pushTable) begin(k pushKey, p *push, limit int, giveUp <-chan struct{}) error {
+	for {
+		t.mu.Lock()
+		old := t.open[k]
+		if old == nil {
+			n := 0
+			for o := range t.open {
+				if o.device == k.device {
+					n++
+				}
+			}
+			if n >= limit {
+				t.mu.Unlock()
+				return &sendonce.Error{Op: "open push", Kind: sendonce.KindLimit, Detail: "the device has too many pushes open"}
+			}
+			t.open[k] = p
+			t.signal()
+			t.mu.Unlock()
+			return nil
+		}
+		changed := t.changed
+		t.mu.Unlock()
+		old.replace()
+		select {
+		case <-changed:
+		case <-giveUp:
+			return &sendonce.Error{Op: "open push", Kind: sendonce.KindUnavailable, Detail: "the proxy is stopping"}
+		}
+	}
+}
+
+func (t *pushTable) end(k pushKey) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.open, k)
+	t.signal()
+}
+
+func (t *pushTable) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.open)
+}
+
+// find returns an open push, waiting for it to be opened: a Data stream may
+// overtake PushOpen on another connection. nil when that takes too long or
+// giveUp is closed.
+func (t *pushTable) find(k pushKey, patience time.Duration, giveUp <-chan struct{}) *push {
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	for {
+		t.mu.Lock()
+		p, changed := t.open[k], t.changed
+		t.mu.Unlock()
+		if p != nil {
+			return p
+		}
+		select {
+		case <-changed:
+		case <-late.C:
+			return nil
+		case <-giveUp:
+			return nil
+		}
+	}
+}
+
+// drain waits until no push is open, at most for patience.
+func (t *pushTable) drain(patience time.Duration) {
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	for {
+		t.mu.Lock()
+		n, changed := len(t.open), t.changed
+		t.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		select {
+		case <-changed:
+		case <-late.C:
+			return
+		}
+	}
+}
+
+// folderKey names a folder of a tenant.
+type folderKey struct {
+	tenant sendonce.TenantID
+	folder sendonce.FolderID
+}
+
+// feed is what the Changes streams of one folder share.
+type feed struct {
+	listeners int
+	head      uint64        // highest sequence number that anyone has seen
+	moved     chan struct{} // closed and replaced when head rises
+}
+
+// feedTable wakes the Changes streams of a folder when it has a new commit.
+type feedTable struct {
+	mu    sync.Mutex
+	feeds map[folderKey]*feed
+}
+
+func newFeedTable() *feedTable { return &feedTable{feeds: map[folderKey]*feed{}} }
+
+// join registers a listener; leave must be called once.
+func (t *feedTable) join(k folderKey) (leave func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f := t.feeds[k]
+	if f == nil {
+		f = &feed{moved: make(chan struct{})}
+		t.feeds[k] = f
+	}
+	f.listeners++
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if f.listeners--; f.listeners == 0 {
+			delete(t.feeds, k)
+		}
+	}
+}
+
+// after returns a channel that is closed when the folder's head is, or gets,
+// beyond seq. Only for a listener between join and leave.
+func (t *feedTable) after(k folderKey, seq uint64) <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f := t.feeds[k]
+	if f.head > seq {
+		done := make(chan struct{})
+		close(done)
+		return done
+	}
+	return f.moved
+}
+
+// tell announces the folder's head.
+func (t *feedTable) tell(k folderKey, seq uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f := t.feeds[k]; f != nil && seq > f.head {
+		f.head = seq
+		close(f.moved)
+		f.moved = make(chan struct{})
+	}
+}
+
+// poll asks for the head of every folder that has a listener. Errors are left
+// to the next poll.
+func (t *feedTable) poll(head func(folderKey) (sendonce.Cursor, error)) {
+	t.mu.Lock()
+	keys := make([]folderKey, 0, len(t.feeds))
+	for k := range t.feeds {
+		keys = append(keys, k)
+	}
+	t.mu.Unlock()
+	for _, k := range keys {
+		if c, err := head(k); err == nil {
+			t.tell(k, c.Seq)
+		}
+	}
+}
+
+// joinLimiter counts failed joins per address.
+type joinLimiter struct {
+	limit int
+
+	mu   sync.Mutex
+	seen map[string][]time.Time // failures of the last minute
+}
+
+// maxJoinAddrs bounds the memory of the limiter; when it is full, addresses it
+// does not know have to wait.
+const maxJoinAddrs = 10000
+
+func newJoinLimiter(limit int) *joinLimiter {
+	return &joinLimiter{limit: limit, seen: map[string][]time.Time{}}
+}
+
+// allow reports whether addr may try now.
+func (l *joinLimiter) allow(addr string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	recent := l.recent(addr, now)
+	if len(recent) >= l.limit {
+		return false
+	}
+	if len(recent) > 0 || len(l.seen) < maxJoinAddrs {
+		return true
+	}
+	for a := range l.seen {
+		l.recent(a, now)
+	}
+	return len(l.seen) < maxJoinAddrs
+}
+
+// failed records a failure.
+func (l *joinLimiter) failed(addr string, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen[addr] = append(l.recent(addr, now), now)
+}
+
+// recent forgets what is older than a minute and returns the rest.
+func (l *joinLimiter) recent(addr string, now time.Time) []time.Time {
+	all := l.seen[addr]
+	kept := all[:0]
+	for _, t := range all {
+		if age := now.Sub(t); age >= 0 && age < time.Minute {
+			kept = append(kept, t)
+		}
+	}
+	if len(kept) == 0 {
+		delete(l.seen, addr)
+		return nil
+	}
+	l.seen[addr] = kept
+	return kept
+}
