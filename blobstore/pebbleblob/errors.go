@@ -1,8 +1,11 @@
 package pebbleblob
 
 import (
+	"context"
 	"errors"
 	"io/fs"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -10,9 +13,6 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
 
 	"sendonce"
-
-	"context"
-	"strconv"
 )
 
 const (
@@ -56,6 +56,10 @@ func wrapOpen(fsys vfs.FS, dir string, err error) error {
 	const op = "open chunk store"
 	if newerPebble(fsys, dir) {
 		return &sendonce.Error{Op: op, Path: dir, Kind: sendonce.KindNewerFormat, Hint: hintNewer, Err: err}
+	}
+	if strings.Contains(err.Error(), "object size mismatch") {
+		// A table that was cut short; Pebble does not mark this as damage.
+		return &sendonce.Error{Op: op, Path: dir, Kind: sendonce.KindDamaged, Hint: hintDamaged, Err: err}
 	}
 	return wrap(op, dir, err)
 }
