@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"math"
 	"runtime"
 	"slices"
@@ -97,7 +98,9 @@ func TestPureFunctionOfBytes(t *testing.T) {
 		data := content(rt)
 		want := model(t, testParams, data)
 		holes := holesIn(rt, data)
-		for size, c := range chunkers {
+		sizes := slices.Sorted(maps.Keys(chunkers))
+		for _, size := range []int{rapid.SampledFrom(sizes).Draw(rt, "read size"), defaultReadSize} {
+			c := chunkers[size]
 			if got := collect(t, c, bytes.NewReader(data), int64(len(data))); !equalChunks(got, want) {
 				rt.Fatalf("read size %d:\n got%s\nwant%s", size, describe(got), describe(want))
 			}

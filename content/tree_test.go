@@ -35,7 +35,7 @@ func TestInlineContent(t *testing.T) {
 func TestDescribeThenLoad(t *testing.T) {
 	h := NewHasher(testKey)
 	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.OneOf(rapid.IntRange(0, 40), rapid.IntRange(60, 3000), rapid.Just(70_000)).Draw(t, "n")
+		n := rapid.OneOf(rapid.IntRange(0, 40), rapid.IntRange(60, 3000), rapid.Just(20_000)).Draw(t, "n")
 		m := manifest(rapid.Uint64().Draw(t, "seed"), n)
 		var p pages
 		c, err := Describe(h, m, p.emit)
