@@ -109,10 +109,9 @@ func (w *writer) lastUnsealed(c class) (segment uint64, ok bool, err error) {
 	return segment, offset != sealOffset, err
 }
 
-// Drop implements blobstore.Maintainer. The segment's tables leave the database
-// in one synced step (an excise); a table that holds other segments too, as
-// flushed ones may, is cut and its space comes back when all of it is dropped
-// or compacted. Dropping the segment being written ends it.
+// Drop implements blobstore.Maintainer. The segment's tables, which hold nothing
+// else, leave the database in one synced step (an excise) and are deleted once no
+// Get or Scan uses them. Dropping the segment being written ends it.
 func (s *Store) Drop(ctx context.Context, segment uint64) error {
 	const op = "drop segment"
 	if err := s.enter(op); err != nil {

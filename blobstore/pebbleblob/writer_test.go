@@ -152,7 +152,7 @@ func TestDropGivesSpaceBack(t *testing.T) {
 	}
 	m := s.db.Metrics()
 	if live := m.Table.Local.LiveSize; live > 100<<10 {
-		t.Errorf("%d bytes of tables are live after everything was dropped", live)
+		t.Errorf("%d bytes of tables are live after everything was dropped\n%s", live, m)
 	}
 	if n := m.Compact.Count - m.Compact.MoveCount - m.Compact.DeleteOnlyCount; n > 2 {
 		t.Errorf("dropping took %d compactions\n%s", n, m)
