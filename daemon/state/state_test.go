@@ -125,7 +125,7 @@ func TestManifestParts(t *testing.T) {
 		for i := range m {
 			m[i] = sendonce.Ref{ID: sendonce.ID{byte(i), byte(i >> 8), byte(n)}, Size: int64(i)}
 		}
-		node := sendonce.Node{ID: id, Kind: sendonce.KindFile, Content: sendonce.Content{Root: sendonce.ID{byte(n)}, Level: 1, Count: uint64(n)}}
+		node := sendonce.Node{ID: id, Kind: sendonce.KindFile, Content: sendonce.Content{Root: sendonce.ID{1, byte(n), byte(n >> 8)}, Level: 1, Count: uint64(n)}}
 		must(t, d.Apply(testFolder, &Batch{SetSynced: []sendonce.Node{node}, SetManifest: map[sendonce.NodeID]sendonce.Manifest{id: m}}))
 		got, err := d.Live(testFolder).Manifest(id)
 		same(t, "Manifest", got, err, m)
