@@ -22,7 +22,7 @@ type Chunk struct {
 // several, they share nothing that is written.
 //
 // Its memory does not depend on the source: nothing but itself until the first
-// source that is larger than Min, then about 0.8 MiB (two read buffers and the
+// source that is larger than Min, then about 0.7 MiB (two read buffers and the
 // tables of the fingerprint).
 type Chunker struct {
 	params sendonce.Params

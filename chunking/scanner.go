@@ -20,7 +20,7 @@ const minRun = sendonce.MinZeroRun
 // defaultReadSize is how much is read at a time: small enough to stay in the
 // second level cache while it is searched and cut, large enough to make calls
 // rare. It is a field of scanner so that tests can show that it changes nothing.
-const defaultReadSize = 256 << 10
+const defaultReadSize = 128 << 10
 
 // run says what the counted zeros of a scanner are.
 type run uint8
