@@ -7,6 +7,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"sendonce"
+	"sendonce/daemon/state/internal/row"
 )
 
 // Apply makes a batch of changes to one folder's trees: all of it is durable
@@ -111,7 +112,7 @@ func (w *writer) batch(b *Batch) {
 		w.setManifest(id, m)
 	}
 	if b.Cursor != nil {
-		w.set(w.table(tabCursor), appendCursor(nil, *b.Cursor))
+		w.set(w.table(tabCursor), row.AppendCursor(nil, *b.Cursor))
 	}
 	if b.Receipt != nil && w.check(checkReceipt(b.Receipt)) {
 		w.set(w.table(tabReceipt), b.Receipt)
@@ -259,7 +260,7 @@ func (w *writer) nodeAt(table byte, id sendonce.NodeID) *sendonce.Node {
 	if v == nil {
 		return nil
 	}
-	n, ok := parseNode(v)
+	n, ok := row.ParseNode(v)
 	if !ok {
 		w.damaged("a node row")
 		return nil
@@ -272,7 +273,7 @@ func (w *writer) setSynced(n *sendonce.Node) {
 	if n.Deleted {
 		w.check(errors.New("Synced keeps no tombstones"))
 	}
-	if !w.check(checkNode(n)) {
+	if !w.check(row.CheckNode(n)) {
 		return
 	}
 	old := w.nodeAt(tabSynced, n.ID)
@@ -285,8 +286,8 @@ func (w *writer) setSynced(n *sendonce.Node) {
 	if old != nil && old.Content.IsTree() && !old.Content.Equal(n.Content) {
 		w.dropManifest(n.ID)
 	}
-	w.set(w.node(tabSynced, n.ID), appendNode(nil, n))
-	if over := w.nodeAt(tabRemote, n.ID); over != nil && sameNode(over, n) {
+	w.set(w.node(tabSynced, n.ID), row.AppendNode(nil, n))
+	if over := w.nodeAt(tabRemote, n.ID); over != nil && row.SameNode(over, n) {
 		w.dropOverlay(over)
 	}
 }
@@ -315,7 +316,7 @@ func (w *writer) dropOverlay(n *sendonce.Node) {
 }
 
 func (w *writer) setRemote(n *sendonce.Node) {
-	if !w.check(checkNode(n)) {
+	if !w.check(row.CheckNode(n)) {
 		return
 	}
 	if over := w.nodeAt(tabRemote, n.ID); over != nil {
@@ -323,12 +324,12 @@ func (w *writer) setRemote(n *sendonce.Node) {
 	}
 	synced := w.nodeAt(tabSynced, n.ID)
 	switch {
-	case n.Deleted && synced == nil, synced != nil && sameNode(synced, n):
+	case n.Deleted && synced == nil, synced != nil && row.SameNode(synced, n):
 		return
 	case !n.Deleted:
 		w.set(w.slot(tabRemoteSlot, n.Parent, n.Name, n.ID), nil)
 	}
-	w.set(w.node(tabRemote, n.ID), appendNode(nil, n))
+	w.set(w.node(tabRemote, n.ID), row.AppendNode(nil, n))
 }
 
 func (w *writer) dropManifest(id sendonce.NodeID) {
@@ -364,7 +365,7 @@ func (w *writer) setManifest(id sendonce.NodeID, m sendonce.Manifest) {
 			return
 		}
 	}
-	for part := 0; part*partRefs < len(m); part++ {
-		w.set(w.part(id, part), appendPart(nil, len(m), m[part*partRefs:min(len(m), (part+1)*partRefs)]))
+	for part := 0; part*row.PartRefs < len(m); part++ {
+		w.set(w.part(id, part), row.AppendPart(nil, len(m), m[part*row.PartRefs:min(len(m), (part+1)*row.PartRefs)]))
 	}
 }

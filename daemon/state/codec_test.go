@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sendonce"
+	"sendonce/daemon/state/internal/row"
 )
 
 var (
@@ -40,7 +41,7 @@ func sampleLocals() []Local {
 func TestGolden(t *testing.T) {
 	n := sampleNodes()[1]
 	want := "\x01\x00\x01" + "\x02" + string(make([]byte, 15)) + "\x01a" + "\x07" + "\xa4\x03" + "\xff\xff\xff\xff\xff\xff\xff\xfb" + "\x05" + "\x01\x05hello" + "\x00" + "\x00"
-	if got := string(appendNode(nil, &n)); got != want {
+	if got := string(row.AppendNode(nil, &n)); got != want {
 		t.Errorf("a node row is\n%q, want\n%q", got, want)
 	}
 	l := Local{Node: sendonce.NodeID{4}, Kind: sendonce.KindSymlink, Racy: true, Target: "t",
@@ -50,14 +51,14 @@ func TestGolden(t *testing.T) {
 		t.Errorf("a Local row is\n%q, want\n%q", got, want)
 	}
 	want = "\x01\x05\x02" + "\x01" + string(make([]byte, 31)) + string(make([]byte, 32)) + "\xf0\xa2\x04" + "\x80\x80\x80\x80\x04"
-	if got := string(appendPart(nil, 5, refsContent.Refs)); got != want {
+	if got := string(row.AppendPart(nil, 5, refsContent.Refs)); got != want {
 		t.Errorf("a manifest row is\n%q, want\n%q", got, want)
 	}
 }
 
 func TestRowsComeBack(t *testing.T) {
 	for _, n := range sampleNodes() {
-		got, ok := parseNode(appendNode(nil, &n))
+		got, ok := row.ParseNode(row.AppendNode(nil, &n))
 		got.ID = n.ID
 		if d := cmp.Diff(n, got); !ok || d != "" {
 			t.Errorf("node, ok %v: %s", ok, d)
@@ -93,9 +94,9 @@ func fuzzRow[T any](f *testing.F, seeds [][]byte, parse func([]byte) (T, bool), 
 func FuzzNode(f *testing.F) {
 	var seeds [][]byte
 	for _, n := range sampleNodes() {
-		seeds = append(seeds, appendNode(nil, &n))
+		seeds = append(seeds, row.AppendNode(nil, &n))
 	}
-	fuzzRow(f, seeds, parseNode, appendNode)
+	fuzzRow(f, seeds, row.ParseNode, row.AppendNode)
 }
 
 func FuzzLocal(f *testing.F) {
@@ -115,8 +116,8 @@ func FuzzServer(f *testing.F) {
 }
 
 func FuzzCursor(f *testing.F) {
-	fuzzRow(f, [][]byte{appendCursor(nil, sendonce.Cursor{Seq: 300, Chain: [32]byte{1}})}, parseCursor,
-		func(b []byte, c *sendonce.Cursor) []byte { return appendCursor(b, *c) })
+	fuzzRow(f, [][]byte{row.AppendCursor(nil, sendonce.Cursor{Seq: 300, Chain: [32]byte{1}})}, row.ParseCursor,
+		func(b []byte, c *sendonce.Cursor) []byte { return row.AppendCursor(b, *c) })
 }
 
 func FuzzManifest(f *testing.F) {
@@ -124,10 +125,10 @@ func FuzzManifest(f *testing.F) {
 		m     sendonce.Manifest
 		total uint64
 	}
-	fuzzRow(f, [][]byte{appendPart(nil, 2, refsContent.Refs), appendPart(nil, 9000, refsContent.Refs[:1])},
+	fuzzRow(f, [][]byte{row.AppendPart(nil, 2, refsContent.Refs), row.AppendPart(nil, 9000, refsContent.Refs[:1])},
 		func(b []byte) (part, bool) {
-			m, total, ok := parsePart(nil, b)
+			m, total, ok := row.ParsePart(nil, b)
 			return part{m, total}, ok && total < 1<<62
 		},
-		func(b []byte, p *part) []byte { return appendPart(b, int(p.total), p.m) })
+		func(b []byte, p *part) []byte { return row.AppendPart(b, int(p.total), p.m) })
 }

@@ -15,9 +15,10 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"sendonce"
+	"sendonce/daemon/state/internal/fatal"
 )
 
-// formatVersion is the number of the layout in keys.go and codec.go.
+// formatVersion is the number of the layout in keys.go and its values.
 const formatVersion = 1
 
 // reserve is the free space, in bytes, below which nothing is written. Pebble
@@ -49,7 +50,7 @@ type DB struct {
 	fs   vfs.FS
 	p    *pebble.DB
 	lock *pebble.Lock
-	log  engineLog
+	log  fatal.Log
 
 	mu      sync.Mutex // one writer at a time: Apply reads what it replaces
 	written int64      // bytes of batches since Open
@@ -62,7 +63,7 @@ type DB struct {
 // not exist. Errors: KindLocked when another process, or this one, has it open;
 // KindNewerFormat; KindDamaged; KindFull.
 func Open(fs vfs.FS, dir string, o Options) (*DB, error) {
-	d := &DB{dir: dir, fs: fs, log: engineLog{log: o.Log}}
+	d := &DB{dir: dir, fs: fs, log: fatal.Log{Log: o.Log}}
 	if err := fs.MkdirAll(dir, 0o700); err != nil {
 		return nil, d.fail("open state", err)
 	}
@@ -79,7 +80,7 @@ func Open(fs vfs.FS, dir string, o Options) (*DB, error) {
 
 // open opens the engine under the lock.
 func (d *DB) open() (err error) {
-	defer d.log.caught(&err, d, "open state")
+	defer d.catch(&err, "open state")
 	o := &pebble.Options{
 		FS:                          d.fs,
 		Lock:                        d.lock,
@@ -154,7 +155,7 @@ func (d *DB) Close() (err error) {
 	if broken := d.broken.Load(); broken != nil {
 		return *broken // the engine may hold its own locks; the process has to end
 	}
-	defer d.log.caught(&err, d, "close state")
+	defer d.catch(&err, "close state")
 	if d.written > flushOnClose && !d.full.Load() {
 		err = d.p.Flush()
 	}
@@ -186,7 +187,7 @@ func (d *DB) commit(op string, b *pebble.Batch, o *pebble.WriteOptions) (err err
 	if err := d.room(op); err != nil {
 		return err
 	}
-	defer d.log.caught(&err, d, op)
+	defer d.catch(&err, op)
 	d.written += int64(b.Len())
 	if err := d.p.Apply(b, o); err != nil {
 		return d.fail(op, err)
@@ -265,51 +266,11 @@ func (d *DB) damaged(op, detail string) error {
 		Hint: "remove this directory, then join and attach the folders again: the state is rebuilt, and no file is deleted or overwritten"}
 }
 
-// engineLog is the engine's logger, and how its fatal errors come back as errors.
-type engineLog struct{ log *slog.Logger }
-
-// fatalError is what Fatalf panics with.
-type fatalError struct {
-	msg   string
-	cause error // the first error among the arguments, or nil
-}
-
-func (e fatalError) Error() string { return e.msg }
-func (e fatalError) Unwrap() error { return e.cause }
-
-// Infof drops the engine's chatter.
-func (l *engineLog) Infof(string, ...any) {}
-
-// Errorf reports an error of background work.
-func (l *engineLog) Errorf(format string, args ...any) {
-	if l.log != nil {
-		l.log.Warn("state engine", "error", fmt.Sprintf(format, args...))
-	}
-}
-
-// Fatalf must not return: the engine's memory no longer matches its disk. In
-// one of our calls the panic becomes that call's error; in the engine's own
-// goroutines it ends the process, which is a crash like any other.
-func (l *engineLog) Fatalf(format string, args ...any) {
-	err := fatalError{msg: fmt.Sprintf(format, args...)}
-	for _, a := range args {
-		if cause, ok := a.(error); ok && err.cause == nil {
-			err.cause = cause
-		}
-	}
-	l.Errorf("fatal: %s", err.msg)
-	panic(err)
-}
-
-// caught turns a fatal error that the engine met inside one of our own calls
-// into that call's error. Use it in a defer.
-func (l *engineLog) caught(err *error, d *DB, op string) {
-	switch r := recover().(type) {
-	case nil:
-	case fatalError:
-		*err = d.fail(op, r)
+// catch turns a fatal error that the engine met inside one of our own calls
+// into that call's error, for good. Use it in a defer.
+func (d *DB) catch(err *error, op string) {
+	if r := recover(); r != nil {
+		*err = d.fail(op, fatal.Caught(r))
 		d.broken.CompareAndSwap(nil, err)
-	default:
-		panic(r)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"sendonce"
+	"sendonce/daemon/state/internal/row"
 )
 
 // Longest texts in records, in bytes.
@@ -17,38 +18,24 @@ const (
 	maxAddrs = 64
 )
 
-func appendCursor(b []byte, c sendonce.Cursor) []byte {
-	b = append(b, rowVersion)
-	b = binary.AppendUvarint(b, c.Seq)
-	return append(b, c.Chain[:]...)
-}
-
-func parseCursor(b []byte) (c sendonce.Cursor, ok bool) {
-	r := rowReader{b: b}
-	r.version()
-	c.Seq = r.uvarint()
-	copy(c.Chain[:], r.take(len(c.Chain)))
-	return c, r.done()
-}
-
 func appendServer(b []byte, s *Server) []byte {
-	b = append(b, rowVersion)
+	b = append(b, row.Version)
 	b = append(b, s.Fingerprint[:]...)
 	b = binary.AppendUvarint(b, uint64(len(s.Addrs)))
 	for _, a := range s.Addrs {
-		b = appendString(b, a)
+		b = row.AppendString(b, a)
 	}
 	return b
 }
 
 func parseServer(b []byte) (s Server, ok bool) {
-	r := rowReader{b: b}
-	r.version()
-	copy(s.Fingerprint[:], r.take(len(s.Fingerprint)))
-	for range r.count(maxAddrs, 1) {
-		s.Addrs = append(s.Addrs, r.str(maxText))
+	r := row.NewReader(b)
+	r.Version()
+	copy(s.Fingerprint[:], r.Take(len(s.Fingerprint)))
+	for range r.Count(maxAddrs, 1) {
+		s.Addrs = append(s.Addrs, r.Text(maxText))
 	}
-	return s, r.done()
+	return s, r.Done()
 }
 
 const flagPaused = 1
@@ -59,28 +46,28 @@ func appendFolder(b []byte, f *Folder) []byte {
 	if f.Paused {
 		flags = flagPaused
 	}
-	b = append(b, rowVersion, flags, byte(f.Names), byte(f.Role))
+	b = append(b, row.Version, flags, byte(f.Names), byte(f.Role))
 	b = binary.AppendUvarint(b, f.Dev)
 	b = binary.AppendUvarint(b, f.Ino)
-	b = appendString(b, f.Name)
-	b = appendString(b, f.Dir)
-	return appendString(b, f.PauseReason)
+	b = row.AppendString(b, f.Name)
+	b = row.AppendString(b, f.Dir)
+	return row.AppendString(b, f.PauseReason)
 }
 
 func parseFolder(b []byte) (f Folder, ok bool) {
-	r := rowReader{b: b}
-	r.version()
-	flags := r.byte()
-	r.must(flags&^flagPaused == 0)
+	r := row.NewReader(b)
+	r.Version()
+	flags := r.Byte()
+	r.Must(flags&^flagPaused == 0)
 	f.Paused = flags&flagPaused != 0
-	f.Names = sendonce.NameRule(r.byte())
-	f.Role = sendonce.Role(r.byte())
-	f.Dev = r.uvarint()
-	f.Ino = r.uvarint()
-	f.Name = r.str(maxText)
-	f.Dir = r.str(maxText)
-	f.PauseReason = r.str(maxText)
-	return f, r.done()
+	f.Names = sendonce.NameRule(r.Byte())
+	f.Role = sendonce.Role(r.Byte())
+	f.Dev = r.Uvarint()
+	f.Ino = r.Uvarint()
+	f.Name = r.Text(maxText)
+	f.Dir = r.Text(maxText)
+	f.PauseReason = r.Text(maxText)
+	return f, r.Done()
 }
 
 func tooLong(texts ...string) error {

@@ -8,7 +8,7 @@
 // in the same batch as the Remote rows it stands for. Remote rows are stored only
 // where they differ from Synced, so a quiet folder costs one row a node.
 //
-// Read state.go, then keys.go.
+// Read state.go, then keys.go, then apply.go (what a batch does) and view.go.
 package state
 
 import (

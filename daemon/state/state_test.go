@@ -16,6 +16,8 @@ import (
 	"go.uber.org/goleak"
 
 	"sendonce"
+	"sendonce/daemon/state/internal/fatal"
+	"sendonce/daemon/state/internal/row"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -120,7 +122,7 @@ func TestForgetTrees(t *testing.T) {
 func TestManifestParts(t *testing.T) {
 	d := mustOpen(t, vfs.NewMem())
 	id := sendonce.NodeID{1}
-	for _, n := range []int{partRefs - 1, partRefs, partRefs + 1, 3*partRefs + 7, 17} { // also: shorter over longer
+	for _, n := range []int{row.PartRefs - 1, row.PartRefs, row.PartRefs + 1, 3*row.PartRefs + 7, 17} { // also: shorter over longer
 		m := make(sendonce.Manifest, n)
 		for i := range m {
 			m[i] = sendonce.Ref{ID: sendonce.ID{byte(i), byte(i >> 8), byte(n)}, Size: int64(i)}
@@ -238,7 +240,7 @@ func TestFormats(t *testing.T) {
 	write := func(key, value string) *vfs.MemFS {
 		t.Helper()
 		fs := vfs.NewMem()
-		p, err := pebble.Open("state", &pebble.Options{FS: fs, Logger: &engineLog{}})
+		p, err := pebble.Open("state", &pebble.Options{FS: fs, Logger: &fatal.Log{}})
 		must(t, err)
 		must(t, p.Set([]byte(key), []byte(value), pebble.Sync))
 		must(t, p.Close())
@@ -314,7 +316,7 @@ func TestDamagedRows(t *testing.T) {
 	for what, fn := range ask {
 		wantKind(t, what, fn(), sendonce.KindDamaged)
 	}
-	must(t, d.p.Set(tr.part(id, 0), appendPart(nil, 5, refsContent.Refs), pebble.NoSync))
+	must(t, d.p.Set(tr.part(id, 0), row.AppendPart(nil, 5, refsContent.Refs), pebble.NoSync))
 	must(t, d.p.Delete(tr.part(id, 1), pebble.NoSync))
 	wantKind(t, "a manifest without its end", ask["Manifest"](), sendonce.KindDamaged)
 	must(t, d.Close())
@@ -373,7 +375,7 @@ func TestFullInTheLog(t *testing.T) {
 func TestFatal(t *testing.T) {
 	d := mustOpen(t, vfs.NewMem())
 	call := func(r any) (err error) {
-		defer d.log.caught(&err, d, "write state")
+		defer d.catch(&err, "write state")
 		if r == nil {
 			d.log.Fatalf("the log: %v", fmt.Errorf("sync: %w", syscall.ENOSPC))
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"sendonce"
+	"sendonce/daemon/state/internal/row"
 )
 
 // View is a Reader of one folder, either of one moment (DB.Reader) or of what
@@ -175,7 +176,7 @@ func (v *View) nodeAt(table byte, id sendonce.NodeID) (*sendonce.Node, error) {
 }
 
 func (v *View) parse(id sendonce.NodeID, value []byte) (*sendonce.Node, error) {
-	n, ok := parseNode(value)
+	n, ok := row.ParseNode(value)
 	if !ok {
 		return nil, v.damaged("a node row")
 	}
@@ -323,12 +324,12 @@ func (v *View) Manifest(id sendonce.NodeID) (sendonce.Manifest, error) {
 	var total uint64
 	prefix := v.node(tabManifest, id)
 	err := scan(v.r, prefix, func(k, value []byte) (bool, error) {
-		if !bytes.Equal(k, v.part(id, parts(uint64(len(m))))) {
+		if !bytes.Equal(k, v.part(id, row.Parts(uint64(len(m))))) {
 			return false, v.damaged("a part of a manifest is missing")
 		}
 		var ok bool
 		var n uint64
-		if m, n, ok = parsePart(m, value); !ok || total != 0 && n != total || uint64(len(m)) > n {
+		if m, n, ok = row.ParsePart(m, value); !ok || total != 0 && n != total || uint64(len(m)) > n {
 			return false, v.damaged("a part of a manifest")
 		}
 		total = n
@@ -349,7 +350,7 @@ func (v *View) Cursor() (sendonce.Cursor, error) {
 	if err != nil || value == nil {
 		return sendonce.Cursor{}, v.fail(err)
 	}
-	c, ok := parseCursor(value)
+	c, ok := row.ParseCursor(value)
 	if !ok {
 		return sendonce.Cursor{}, v.damaged("the cursor")
 	}
