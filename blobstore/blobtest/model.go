@@ -17,6 +17,7 @@ import (
 func model(t *testing.T, open Open) {
 	rapid.Check(t, func(rt *rapid.T) {
 		h := newHarness(t, open)
+		defer func() { _ = h.store.Close() }() // if rapid abandons the run
 		h.t = rt
 		h.rng = rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "bytes"), 2))
 		_, maintainer := h.store.(blobstore.Maintainer)

@@ -3,6 +3,7 @@ package blobtest
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -42,6 +43,7 @@ func Run(t *testing.T, open Open) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newHarness(t, open)
+			defer func() { _ = h.store.Close() }() // if the test fails before its end
 			tt.test(h)
 			h.close()
 		})
@@ -99,11 +101,11 @@ func (h *harness) close() {
 
 // random returns n bytes that no other record has.
 func (h *harness) random(n int) []byte {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(h.rng.Uint32())
+	b := make([]byte, 0, n+8)
+	for len(b) < n {
+		b = binary.LittleEndian.AppendUint64(b, h.rng.Uint64())
 	}
-	return b
+	return b[:n:n]
 }
 
 func (h *harness) records(sizes ...int) [][]byte {
