@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"runtime"
@@ -382,12 +381,4 @@ func (c *Client) folder(id sendonce.FolderID) *folderState {
 		c.folders[id] = f
 	}
 	return f
-}
-
-// newNode makes a node ID.
-func (c *Client) newNode() (id sendonce.NodeID, err error) {
-	if _, err = io.ReadFull(c.cfg.Rand, id[:]); err != nil {
-		err = &sendonce.Error{Op: "make node", Kind: sendonce.KindInternal, Err: err}
-	}
-	return id, err
 }

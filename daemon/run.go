@@ -9,6 +9,7 @@ import (
 	"sendonce/daemon/session"
 	"sendonce/daemon/state"
 	"sendonce/daemon/watch"
+	"sendonce/internal/fsys"
 )
 
 // loop is a running daemon. One goroutine owns each folder (keeper); one keeps
@@ -201,14 +202,10 @@ func sleep(ctx context.Context, d time.Duration) bool {
 func (l *loop) keeper(ctx context.Context, f state.Folder) {
 	c := l.c
 	fs := c.folder(f.ID)
-	log := c.cfg.Log.With("folder", f.Name)
-	hints := make(chan watch.Hint, 1)
-	w, err := watch.Start(ctx, l.watchOptions(f, hints))
-	if err != nil {
-		log.Warn("cannot watch; scanning only", "error", err)
-		c.setWatching(fs, "scan only: "+reasonOf(err), 0)
-	} else {
-		defer w.Close()
+	hints := make(chan watch.Hint)
+	w := l.watch(ctx, f, hints)
+	if w != nil {
+		defer w.close()
 	}
 	backoff := firstBackoff
 	next := time.NewTimer(0) // when a full scan is due
@@ -241,6 +238,34 @@ func (l *loop) keeper(ctx context.Context, f state.Folder) {
 		next.Reset(backoff)
 		backoff = min(2*backoff, maxBackoff)
 	}
+}
+
+// watched is a watcher and the tree that it looks at.
+type watched struct {
+	*watch.Watcher
+	tree fsys.Tree
+}
+
+func (w *watched) close() {
+	_ = w.Watcher.Close()
+	_ = w.tree.Close()
+}
+
+// watch begins to watch a folder; nil if it cannot be: it is scanned then.
+func (l *loop) watch(ctx context.Context, f state.Folder, hints chan<- watch.Hint) *watched {
+	c := l.c
+	tree, err := c.cfg.OpenTree(f.Dir)
+	if err == nil {
+		w, e := watch.Start(ctx, watch.Options{Dir: f.Dir, Tree: tree, Settle: c.cfg.Settle, Hints: hints, Log: c.cfg.Log})
+		if e == nil {
+			return &watched{w, tree}
+		}
+		err = e
+		_ = tree.Close()
+	}
+	c.cfg.Log.Warn("cannot watch; finding changes by scanning", "folder", f.Name, "error", err)
+	c.setWatching(c.folder(f.ID), "scan only: "+err.Error(), 0)
+	return nil
 }
 
 // once waits for a session and runs a pass; false asks for another one soon.

@@ -156,7 +156,7 @@ func (p *pass) run(refresh bool) (err error) {
 		}
 	}()
 	p.meter.phase("scan")
-	p.report, err = scan.Run(p.ctx, p.tree, p.rd, scan.Options{Root: p.Folder.ID.Root(), Workers: p.Workers, Subtrees: p.Dirs, Now: p.Now}, p.change)
+	p.report, err = scan.Run(p.ctx, p.tree, p.rd, scan.Options{Root: p.Folder.ID.Root(), Workers: p.Workers, Subtrees: p.Dirs}, p.change)
 	if err != nil {
 		return p.cause(err)
 	}
@@ -583,7 +583,7 @@ func (p *pass) pause(why error) error {
 	if p.DryRun {
 		return why
 	}
-	f := p.f
+	f := p.Folder
 	f.Paused, f.PauseReason = true, why.Error()
 	return errors.Join(why, p.State.SetFolder(f))
 }

@@ -1,0 +1,236 @@
+package scan
+
+import (
+	"context"
+	"io"
+	"sort"
+	"strings"
+
+	"sendonce"
+	"sendonce/daemon/scan/ignore"
+	"sendonce/daemon/state"
+	"sendonce/internal/fsys"
+)
+
+// Options of Run.
+type Options struct {
+	Root    sendonce.NodeID // the folder's root node
+	Workers int             // directories listed at the same time; 0: 1
+	// Subtrees limits the scan: only these directories are listed, and new or
+	// moved ones inside them. nil: everything; "" is the root.
+	Subtrees []string
+}
+
+// IgnoreFile is the name of the files that say what to leave out, in gitignore
+// syntax. They are synced like any other file.
+const IgnoreFile = ".sendonceignore"
+
+// maxIgnoreFile bounds what is read of an ignore file.
+const maxIgnoreFile = 1 << 20
+
+// scanner is one scan.
+type scanner struct {
+	ctx    context.Context
+	tree   fsys.Tree
+	base   Base
+	o      Options
+	emit   func(Change) error
+	dev    uint64 // of the root
+	claims claims
+	pool   *pool
+	report Report
+
+	gone []gone // rows without an entry, in the order they were missed
+}
+
+// gone is a row whose name is not there any more, unless it turns out to have
+// moved.
+type gone struct {
+	row  state.Local
+	path string
+}
+
+// Run compares the tree with base and calls emit for each difference, from the
+// calling goroutine. An error of emit, of the root's listing or of base ends the
+// scan; trouble with single entries is in Report.Skipped.
+func Run(ctx context.Context, tree fsys.Tree, base Base, o Options, emit func(Change) error) (Report, error) {
+	s := &scanner{ctx: ctx, tree: tree, base: base, o: o, emit: emit, claims: newClaims()}
+	root, err := tree.Lstat("")
+	if err != nil {
+		return s.report, err
+	}
+	s.dev = root.Dev
+	s.pool = newPool(o.Workers, s.list)
+	defer s.pool.stop()
+	tops, err := s.tops()
+	if err != nil {
+		return s.report, err
+	}
+	s.pool.add(tops)
+	for _, d := range tops {
+		if err := s.walk(d); err != nil {
+			return s.report, err
+		}
+	}
+	return s.report, s.removals()
+}
+
+// tops returns the directories to begin with: the root, or the known ones that
+// Subtrees names (the nearest known parent of one that is new).
+func (s *scanner) tops() ([]*directory, error) {
+	rules := ignore.New()
+	if s.o.Subtrees == nil {
+		return []*directory{{node: s.o.Root, rules: rules, deep: true}}, nil
+	}
+	want := make(map[string]bool)
+	for _, p := range s.o.Subtrees {
+		want[p] = true
+	}
+	found := make(map[string]*directory)
+	for p := range want {
+		d, err := s.known(p, rules)
+		if err != nil {
+			return nil, err
+		}
+		if d != nil {
+			found[d.path] = d
+		}
+	}
+	out := make([]*directory, 0, len(found))
+	for _, d := range found {
+		out = append(out, d)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].path < out[j].path })
+	return out, nil
+}
+
+// known walks down to a directory as far as the rows know it; nil if it is
+// ignored.
+func (s *scanner) known(path string, rules *ignore.Rules) (*directory, error) {
+	d := &directory{node: s.o.Root, rules: rules}
+	for rest := path; rest != ""; {
+		var name string
+		name, rest, _ = strings.Cut(rest, "/")
+		rows, err := s.base.LocalChildren(d.node)
+		if err != nil {
+			return nil, err
+		}
+		i := sort.Search(len(rows), func(i int) bool { return rows[i].Name >= name })
+		if i == len(rows) || rows[i].Name != name || rows[i].Kind != sendonce.KindDir {
+			return d, nil
+		}
+		inner, err := s.rulesOf(d)
+		if err != nil {
+			return nil, err
+		}
+		next := &directory{path: join(d.path, name), node: rows[i].Node, depth: d.depth + 1, rules: inner}
+		if inner.Match(next.path, true) {
+			return nil, nil
+		}
+		info, err := s.tree.Lstat(next.path)
+		if err != nil || info.Type != fsys.Directory || info.Ino != rows[i].Stat.Ino || info.Dev != s.dev {
+			return d, nil // moved or gone: its parent's listing will tell
+		}
+		d = next
+	}
+	return d, nil
+}
+
+// rulesOf adds a directory's own ignore file to the rules it inherited.
+func (s *scanner) rulesOf(d *directory) (*ignore.Rules, error) {
+	f, err := s.tree.Open(join(d.path, IgnoreFile))
+	if err != nil {
+		return d.rules, nil // none, or none that can be read: nothing is ignored
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxIgnoreFile))
+	if err != nil {
+		return nil, err
+	}
+	return d.rules.Push(d.path, data), nil
+}
+
+// walk reports a directory and, in order of names, what is in it.
+func (s *scanner) walk(d *directory) error {
+	if err := s.ctx.Err(); err != nil {
+		return context.Cause(s.ctx)
+	}
+	l := s.pool.get(d)
+	if l.err != nil {
+		if d.path == "" {
+			return l.err
+		}
+		if sendonce.KindOf(l.err) != sendonce.KindNotFound { // vanished: the next scan will see
+			s.skip(d.path, reason(l.err))
+		}
+		return nil
+	}
+	s.report.Dirs++
+	s.report.Ignored += l.ignored
+	s.report.Known += l.known
+	s.report.Skipped = append(s.report.Skipped, l.skipped...)
+	s.gone = append(s.gone, l.gone...)
+	for i := range l.found {
+		f := &l.found[i]
+		switch f.change.Type {
+		case sendonce.KindFile:
+			s.report.Files++
+			s.report.Bytes += f.change.Info.Size
+		case sendonce.KindSymlink:
+			s.report.Symlinks++
+		}
+		if f.change.Kind != 0 {
+			if err := s.emit(f.change); err != nil {
+				return err
+			}
+		}
+		if f.dir != nil {
+			if err := s.walk(f.dir); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *scanner) skip(path, why string) {
+	s.report.Skipped = append(s.report.Skipped, Skipped{Path: path, Reason: why})
+}
+
+// removals reports the rows that are gone and were not found elsewhere, children
+// before parents.
+func (s *scanner) removals() error {
+	for _, g := range s.gone {
+		if err := s.remove(g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *scanner) remove(g gone) error {
+	if s.claims.taken(g.row.Node) {
+		return nil
+	}
+	if g.row.Kind == sendonce.KindDir {
+		rows, err := s.base.LocalChildren(g.row.Node)
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			if err := s.remove(gone{row: r, path: join(g.path, r.Name)}); err != nil {
+				return err
+			}
+		}
+	}
+	s.report.Removed++
+	row := g.row
+	return s.emit(Change{Kind: Removed, Path: g.path, Name: row.Name, Type: row.Kind, Node: row.Node, Parent: row.Parent, Old: &row})
+}
+
+func join(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
+}
