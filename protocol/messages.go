@@ -11,7 +11,8 @@ import (
 // returned has been checked against the limits and owns its memory.
 type Message interface{ frameType() FrameType }
 
-// Hello opens the Control stream of every connection.
+// Hello opens the Control stream of every connection; sent again on it, it asks
+// for a new Welcome.
 type Hello struct {
 	Version    uint32
 	Features   uint64

@@ -56,7 +56,7 @@ func (s *Server) serve(ctx context.Context, c protocol.Conn, known func()) {
 	var streams sync.WaitGroup
 	defer streams.Wait()
 	defer cancel()
-	streams.Go(func() { p.control(control, welcome) })
+	streams.Go(func() { p.control(ctx, control, welcome) })
 	streams.Go(func() { p.acceptData(ctx, &streams) })
 	p.acceptStreams(ctx, &streams)
 	c.Close(sendonce.KindUnavailable, "the connection has ended")
@@ -201,20 +201,38 @@ func (p *peer) welcome(ctx context.Context, hello *protocol.Hello, d *indexdb.De
 	return w, nil
 }
 
-// control answers Hello and holds the Control stream until the peer closes it:
-// nothing else is said on it.
-func (p *peer) control(st *stream, w *protocol.Welcome) {
+// control answers Hello and holds the Control stream until the peer closes it.
+// A further Hello asks for a new Welcome: roles and heads as they are now.
+func (p *peer) control(ctx context.Context, st *stream, w *protocol.Welcome) {
 	err := st.answer(w)
-	if err == nil {
+	for err == nil {
 		var m protocol.Message
-		if m, err = st.Next(); err == nil {
-			err = broken("%v on the Control stream", protocol.TypeOf(m))
+		if m, err = st.Next(); err != nil {
+			break
 		}
+		hello, ok := m.(*protocol.Hello)
+		if !ok {
+			err = broken("%v on the Control stream", protocol.TypeOf(m))
+			break
+		}
+		err = p.again(ctx, st, hello)
 	}
 	st.end(err)
 	if kind := sendonce.KindOf(err); kind == sendonce.KindInvalid || kind == sendonce.KindLimit {
 		p.conn.Close(kind, text(err))
 	}
+}
+
+func (p *peer) again(ctx context.Context, st *stream, hello *protocol.Hello) error {
+	d, err := p.device(ctx)
+	if err != nil {
+		return err
+	}
+	w, err := p.welcome(ctx, hello, d)
+	if err != nil {
+		return err
+	}
+	return st.answer(w)
 }
 
 // acceptStreams takes the conversations that the peer opens, at most

@@ -27,6 +27,9 @@ type Session struct {
 	hello  protocol.Hello
 	conn   protocol.Conn
 
+	asking  sync.Mutex // one Hello at a time on the Control stream
+	control *Stream
+
 	mu     sync.Mutex
 	bulk   []protocol.Conn
 	closed protocol.Stats // of bulk connections that were closed
@@ -75,7 +78,7 @@ func dialOne(ctx context.Context, d protocol.Dialer, addr string, t Target) (*Se
 	if err != nil {
 		return nil, err
 	}
-	w, err := greet(ctx, conn, t.Hello)
+	control, w, err := greet(ctx, conn, t.Hello)
 	if err == nil {
 		err = checkWelcome(w)
 	}
@@ -83,26 +86,29 @@ func dialOne(ctx context.Context, d protocol.Dialer, addr string, t Target) (*Se
 		_ = conn.Close(sendonce.KindOf(err), "hello failed")
 		return nil, &sendonce.Error{Op: "connect", Path: addr, Hint: sendonce.HintOf(err), Err: err}
 	}
-	return &Session{Welcome: w, Peer: conn.Peer(), dialer: d, addr: addr, hello: t.Hello, conn: conn}, nil
+	return &Session{Welcome: w, Peer: conn.Peer(), dialer: d, addr: addr, hello: t.Hello, conn: conn, control: control}, nil
 }
 
 // greet opens the Control stream and waits for Welcome. The stream stays open
 // for the life of the connection.
-func greet(ctx context.Context, conn protocol.Conn, hello protocol.Hello) (*protocol.Welcome, error) {
-	st, err := conn.Open(ctx)
+func greet(ctx context.Context, conn protocol.Conn, hello protocol.Hello) (*Stream, *protocol.Welcome, error) {
+	raw, err := conn.Open(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { st.StopRecv(sendonce.KindInterrupted) })
+	st := newStream(raw)
+	w, err := st.hello(ctx, hello)
+	return st, w, err
+}
+
+// hello asks for a Welcome.
+func (st *Stream) hello(ctx context.Context, hello protocol.Hello) (*protocol.Welcome, error) {
+	stop := context.AfterFunc(ctx, func() { st.Raw.StopRecv(sendonce.KindInterrupted) })
 	defer stop()
-	w := protocol.NewWriter(st)
-	if err := w.Send(&hello); err != nil {
+	if err := errors.Join(st.Send(&hello), st.Flush()); err != nil {
 		return nil, err
 	}
-	if err := w.Flush(); err != nil {
-		return nil, err
-	}
-	m, err := protocol.NewReader(st).Next()
+	m, err := st.Next()
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, &sendonce.Error{Op: "hello", Kind: sendonce.KindUnavailable, Detail: "the server did not answer in time", Err: ctx.Err()}
@@ -139,7 +145,11 @@ func (s *Session) Open(ctx context.Context) (*Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Stream{Writer: protocol.NewWriter(st), Reader: protocol.NewReader(st), Raw: st}, nil
+	return newStream(st), nil
+}
+
+func newStream(st protocol.Stream) *Stream {
+	return &Stream{Writer: protocol.NewWriter(st), Reader: protocol.NewReader(st), Raw: st}
 }
 
 // Conn returns the first connection.
@@ -156,7 +166,7 @@ func (s *Session) Bulk(ctx context.Context) (protocol.Conn, error) {
 	}
 	hello := s.hello
 	hello.Bulk, hello.Token = true, nil
-	if _, err := greet(ctx, conn, hello); err != nil {
+	if _, _, err := greet(ctx, conn, hello); err != nil {
 		_ = conn.Close(sendonce.KindOf(err), "hello failed")
 		return nil, err
 	}
@@ -166,12 +176,13 @@ func (s *Session) Bulk(ctx context.Context) (protocol.Conn, error) {
 	return conn, nil
 }
 
-// Refresh asks for a new Welcome (folders, roles and heads as they are now) on
-// the same connection.
+// Refresh asks for a new Welcome: folders, roles and heads as they are now.
 func (s *Session) Refresh(ctx context.Context) (*protocol.Welcome, error) {
+	s.asking.Lock()
+	defer s.asking.Unlock()
 	hello := s.hello
 	hello.Token = nil
-	w, err := greet(ctx, s.conn, hello)
+	w, err := s.control.hello(ctx, hello)
 	if err == nil {
 		err = checkWelcome(w)
 	}
