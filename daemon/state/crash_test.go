@@ -115,8 +115,8 @@ func TestCrashKeepsAPrefix(t *testing.T) {
 			t.Fatalf("only %d syncs were seen", len(crashes))
 		}
 		// A few of the crashes each time: the draws cover all of them between them.
-		step := rapid.IntRange(8, 16).Draw(t, "step")
-		for i := rapid.IntRange(0, 7).Draw(t, "first"); i < len(crashes); i += step {
+		step := rapid.IntRange(16, 32).Draw(t, "step")
+		for i := rapid.IntRange(0, 15).Draw(t, "first"); i < len(crashes); i += step {
 			c := crashes[i]
 			d, err := Open(c.fs, "state", Options{})
 			if err != nil {
