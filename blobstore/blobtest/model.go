@@ -21,7 +21,7 @@ func model(t *testing.T, open Open) {
 		h.t = rt
 		h.rng = rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "bytes"), 2))
 		_, maintainer := h.store.(blobstore.Maintainer)
-		size := rapid.OneOf(rapid.IntRange(0, 64), rapid.IntRange(0, 8<<10), rapid.IntRange(0, 256<<10))
+		size := rapid.OneOf(rapid.IntRange(0, 64), rapid.IntRange(0, 8<<10), rapid.IntRange(0, 64<<10))
 		rt.Repeat(map[string]func(*rapid.T){
 			"put": func(rt *rapid.T) {
 				h.put(h.records(rapid.SliceOfN(size, 0, 6).Draw(rt, "sizes")...)...)

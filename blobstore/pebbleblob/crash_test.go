@@ -166,15 +166,22 @@ func (p *process) check(d *simtest.Disk) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	scanned := map[sendonce.Location]bool{}
 	for _, sg := range segments {
 		got := blobstore.Segment{ID: sg.ID}
-		err := s.Scan(ctx, sg.ID, func(_ sendonce.Location, r []byte) error {
+		err := s.Scan(ctx, sg.ID, func(l sendonce.Location, r []byte) error {
+			scanned[l] = true
 			got.Records++
 			got.Bytes += int64(len(r))
 			return nil
 		})
 		if err != nil || got != sg {
 			p.t.Fatalf("segment listed as %+v, scanned as %+v, %v", sg, got, err)
+		}
+	}
+	for l := range p.acked {
+		if !p.doubt[l.Segment] && !scanned[l] {
+			p.t.Fatalf("%+v is in no segment that is listed", l)
 		}
 	}
 	if list, err := d.List(crashDir + "/tmp"); err != nil || len(list) > 0 {
@@ -217,4 +224,31 @@ func TestCrashAtEverySync(t *testing.T) {
 		}
 	}
 	t.Logf("%d crash points", total)
+}
+
+// TestCrashWhileOpening crashes at every sync of making a store and of opening
+// one again, with many draws of what unsynced names and blocks survive.
+func TestCrashWhileOpening(t *testing.T) {
+	seed := *crashSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("seed: -crash.seed=%d", seed)
+	for draw := range uint64(25) {
+		for k := int64(1); ; k++ {
+			p := newProcess(t, seed+draw)
+			d := simtest.NewDisk(p.rng)
+			if draw%2 == 1 {
+				p.run(d, 4)
+				d = d.Restart()
+			}
+			d.CrashAt(k, 50)
+			p.run(d, 0)
+			crashed := d.Crashed()
+			p.check(d.Restart())
+			if !crashed {
+				break
+			}
+		}
+	}
 }
