@@ -184,7 +184,10 @@ func (c *Client) Restore(ctx context.Context, o RestoreOptions) (RestoreSummary,
 		return sum, err
 	}
 	defer s.close()
-	sent, received := s.sess.Wire()
+	var sent, received int64
+	if !s.own {
+		sent, received = s.sess.Wire()
+	}
 	if sum.Seq, err = s.seqAt(ctx, o.At, o.AtTime); err != nil {
 		return sum, err
 	}

@@ -25,7 +25,10 @@ func (c *Client) Sync(ctx context.Context, dirs []string, o SyncOptions) (Summar
 	if err != nil {
 		return sum, err
 	}
-	sent, received := sess.Wire()
+	var sent, received int64 // before this call; a session of its own counts whole
+	if !own {
+		sent, received = sess.Wire()
+	}
 	var failed []error
 	for _, f := range folders {
 		if err := c.syncOne(ctx, f, sess, nil, o, &sum); err != nil {
