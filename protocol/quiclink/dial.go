@@ -165,7 +165,10 @@ func (d *Dialer) attempt(ctx context.Context, tr *quic.Transport, addr string, a
 	var found atomic.Pointer[sendonce.DeviceID] // another identity than the pinned one
 	conf := tlsConfig(d.config.Identity)
 	conf.InsecureSkipVerify = true // there is no authority: VerifyConnection pins the key itself
-	conf.ServerName = ""
+	conf.CurvePreferences = []tls.CurveID{tls.X25519MLKEM768}
+	if d.config.SmallHandshake {
+		conf.CurvePreferences = []tls.CurveID{tls.X25519}
+	}
 	conf.VerifyConnection = func(s tls.ConnectionState) error {
 		id, _, err := peerOf(&s)
 		if err != nil {

@@ -75,7 +75,7 @@ func wrap(op, addr string, err error) error {
 	case errors.Is(err, context.Canceled):
 		e.Kind = sendonce.KindInterrupted
 	case isA[*quic.VersionNegotiationError](err):
-		e.Kind, e.Detail, e.Hint = sendonce.KindUnsupported, "no QUIC version in common", "update the older side"
+		e.Kind, e.Detail, e.Hint, e.Err = sendonce.KindUnsupported, "no QUIC version in common", "update the older side", nil
 	case isA[*quic.HandshakeTimeoutError](err), isA[*quic.IdleTimeoutError](err):
 		e.Detail, e.Err = "the peer does not answer", nil
 	case isA[*quic.StatelessResetError](err):
@@ -90,9 +90,10 @@ func transportError(e *sendonce.Error, tr *quic.TransportError) error {
 	case tr.ErrorCode == quic.ConnectionRefused:
 		e.Detail, e.Err, e.Hint = "the peer refuses connections just now", nil, "try again later"
 	case code == alertNoALPN || code == alertOldVersion:
-		e.Kind, e.Detail, e.Hint = sendonce.KindUnsupported, "the peer speaks another protocol or version", "check the address, and update the older side"
+		e.Kind, e.Detail, e.Err = sendonce.KindUnsupported, "the peer speaks another protocol or version", nil
+		e.Hint = "check the address, and update the older side"
 	case code == alertCertRequired:
-		e.Kind, e.Detail = sendonce.KindUnauthorized, "the server wants a certificate"
+		e.Kind, e.Detail, e.Err = sendonce.KindUnauthorized, "the server wants a certificate", nil
 	case code >= cryptoFirst && code <= cryptoLast:
 		e.Kind, e.Detail = sendonce.KindUnauthorized, fmt.Sprintf("the secure handshake failed (TLS alert %d)", code-cryptoFirst)
 	}

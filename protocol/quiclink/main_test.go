@@ -35,15 +35,15 @@ type world struct {
 	client *Identity
 }
 
-func newWorld(t testing.TB, listen Config) *world {
+func newWorld(t testing.TB, listen, dial Config) *world {
 	t.Helper()
 	w := &world{t: t, server: identity(t, 1), client: identity(t, 2)}
-	listen.Identity = w.server
+	listen.Identity, dial.Identity = w.server, w.client
 	var err error
 	if w.l, err = ListenAddr(listen, "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
-	if w.d, err = NewDialer(Config{Identity: w.client}); err != nil {
+	if w.d, err = NewDialer(dial); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
