@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sendonce"
@@ -251,4 +252,24 @@ func TestCrashWhileOpening(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestInBubble opens, crashes and reopens the store where time is simulated, as
+// the whole-system tests do.
+func TestInBubble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		seed := *crashSeed
+		if seed == 0 {
+			seed = rand.Uint64()
+		}
+		t.Logf("seed: -crash.seed=%d", seed)
+		p := newProcess(t, seed)
+		d := simtest.NewDisk(rand.New(rand.NewPCG(seed, 3)))
+		d.CrashAt(40, 50)
+		p.run(d, 30)
+		if !d.Crashed() {
+			t.Fatal("the work ended before the crash")
+		}
+		p.check(d.Restart())
+	})
 }
