@@ -175,6 +175,13 @@ func (l *link) count(side int, n int) int {
 	return n
 }
 
+// uncount gives back bytes that were counted but not written.
+func (l *link) uncount(side, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.written[side] -= int64(n)
+}
+
 func (l *link) err(side int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -194,6 +194,7 @@ func (s *sendStream) Write(b []byte) (int, error) {
 	s.show()
 	n := s.c.l.count(s.c.side, len(b))
 	done, err := s.p.write(b[:n])
+	s.c.l.uncount(s.c.side, n-done)
 	if n < len(b) && err == nil {
 		s.c.Cut()
 		err = s.c.l.err(s.c.side)

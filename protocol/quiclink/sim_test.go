@@ -148,7 +148,7 @@ func TestIdleSessionOverDistance(t *testing.T) {
 		<-server.(protocol.Watched).Done()
 		s := client.(protocol.Watched).Stats()
 		t.Logf("sent %d, received %d", s.BytesSent, s.BytesReceived)
-		if s.BytesSent+s.BytesReceived > 8000 {
+		if s.BytesSent+s.BytesReceived > 6000 { // no timer depends on the machine here
 			t.Errorf("%+v", s)
 		}
 	})
