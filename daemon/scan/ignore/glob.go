@@ -2,138 +2,128 @@ package ignore
 
 import "strings"
 
-// matcher matches one pattern against one text, remembering which pairs of
-// positions cannot match so that hostile patterns cost no more than the product
-// of the lengths.
-type matcher struct {
-	p, t string
-	dead map[[2]int]bool
-}
-
 // glob reports whether the pattern matches all of the text. '*', '?' and
 // brackets never match '/'; "**" does where it stands alone between slashes.
+//
+// A '*' need only be retried until a later one in the same name is reached, and a
+// "**/" until a later "**/" is: what comes first then matches as little as it can,
+// which leaves the most to what follows. So two places to go back to are enough,
+// and a hostile pattern costs at most the product of the lengths and no memory.
 func glob(p, t string) bool {
-	m := &matcher{p: p, t: t}
-	return m.from(0, 0, 0)
-}
-
-// from matches p[i:] against t[j:]. begin is where the pattern counts as begun:
-// "**" must follow it or a slash.
-func (m *matcher) from(i, j, begin int) bool {
-	for i < len(m.p) {
-		switch c := m.p[i]; c {
-		case '*':
-			return m.star(i, j, begin)
-		case '?':
-			if j == len(m.t) || m.t[j] == '/' {
-				return false
+	i, j := 0, 0
+	star, names := retry{at: -1}, retry{at: -1}
+	for {
+		if i < len(p) && p[i] == '*' {
+			end := i + 1
+			for end < len(p) && p[end] == '*' {
+				end++
 			}
-			i++
-		case '[':
-			next, ok := m.bracket(i, j)
-			if !ok {
-				return false
+			rest := p[end:]
+			if end-i > 1 && (i == 0 || p[i-1] == '/') && (rest == "" || rest[0] == '/' || strings.HasPrefix(rest, `\/`)) {
+				if rest == "" {
+					return true
+				}
+				star.at, names = -1, retry{at: end, from: j}
+				if rest[0] == '/' { // "**/" may match nothing at all
+					i = end + 1
+				} else {
+					i, names.from = end, j+1
+				}
+				continue
 			}
-			i = next
-		case '\\':
-			i++
-			if i == len(m.p) || j == len(m.t) || m.t[j] != m.p[i] {
-				return false
+			if rest == "" {
+				if !strings.Contains(t[j:], "/") {
+					return true
+				}
+				i = end // fails below, and is retried
+			} else {
+				star = retry{at: end, from: j}
+				i = end
 			}
-			i++
-		default:
-			if j == len(m.t) || m.t[j] != c {
-				return false
-			}
-			i++
 		}
-		j++
-	}
-	return j == len(m.t)
-}
-
-// star matches the asterisks at p[i].
-func (m *matcher) star(i, j, begin int) bool {
-	key := [2]int{i, j}
-	if m.dead[key] {
-		return false
-	}
-	if m.tryStar(i, j, begin) {
-		return true
-	}
-	if m.dead == nil {
-		m.dead = make(map[[2]int]bool)
-	}
-	m.dead[key] = true
-	return false
-}
-
-func (m *matcher) tryStar(i, j, begin int) bool {
-	end := i
-	for end < len(m.p) && m.p[end] == '*' {
-		end++
-	}
-	rest := m.p[end:]
-	slashes := end-i > 1 && (i == begin || m.p[i-1] == '/') && (rest == "" || rest[0] == '/' || strings.HasPrefix(rest, `\/`))
-	if rest == "" {
-		return slashes || !strings.Contains(m.t[j:], "/")
-	}
-	if slashes && rest[0] == '/' && m.from(end+1, j, end+1) { // "**/" matches nothing at all
-		return true
-	}
-	for k := j; ; k++ {
-		if m.from(end, k, end) {
+		if i == len(p) && j == len(t) {
 			return true
 		}
-		if k == len(m.t) || m.t[k] == '/' && !slashes {
+		if next, ok := one(p, i, t, j); ok {
+			i, j = next, j+1
+			continue
+		}
+		switch {
+		case star.at >= 0 && star.from < len(t) && t[star.from] != '/':
+			star.from++
+			i, j = star.at, star.from
+		case names.at >= 0 && names.from <= len(t):
+			star.at = -1
+			i, j = names.at, names.from
+			names.from++
+		default:
 			return false
 		}
 	}
 }
 
-// bracket matches the set at p[i] against t[j] and returns where the pattern
-// goes on. A set that is not closed, or names an unknown class, never matches.
-func (m *matcher) bracket(i, j int) (next int, ok bool) {
-	if j == len(m.t) {
+// retry is a place in the pattern, after asterisks, and where in the text what
+// follows them may begin next; at is -1 if there is none.
+type retry struct{ at, from int }
+
+// one matches what stands at p[i], no asterisk, against t[j], and returns where
+// the pattern goes on.
+func one(p string, i int, t string, j int) (next int, ok bool) {
+	if i == len(p) || j == len(t) {
 		return 0, false
 	}
-	c := m.t[j]
+	c := t[j]
+	switch p[i] {
+	case '?':
+		return i + 1, c != '/'
+	case '[':
+		return bracket(p, i, c)
+	case '\\':
+		i++
+		return i + 1, i < len(p) && c == p[i]
+	}
+	return i + 1, c == p[i]
+}
+
+// bracket matches the set at p[i] against c and returns where the pattern goes
+// on. A set that is not closed, or names an unknown class, never matches.
+func bracket(p string, i int, c byte) (next int, ok bool) {
 	i++
-	negate := i < len(m.p) && (m.p[i] == '!' || m.p[i] == '^')
+	negate := i < len(p) && (p[i] == '!' || p[i] == '^')
 	if negate {
 		i++
 	}
 	hit := false
 	var low byte // of a range that may begin with the last character; 0: none
 	for first := true; ; first = false {
-		if i >= len(m.p) {
+		if i >= len(p) {
 			return 0, false
 		}
-		ch := m.p[i]
+		ch := p[i]
 		switch {
 		case ch == ']' && !first:
 			if hit == negate || c == '/' {
 				return 0, false
 			}
 			return i + 1, true
-		case ch == '-' && low != 0 && i+1 < len(m.p) && m.p[i+1] != ']':
+		case ch == '-' && low != 0 && i+1 < len(p) && p[i+1] != ']':
 			i++
-			if m.p[i] == '\\' {
+			if p[i] == '\\' {
 				i++
 			}
-			if i >= len(m.p) {
+			if i >= len(p) {
 				return 0, false
 			}
-			hit = hit || low <= c && c <= m.p[i]
+			hit = hit || low <= c && c <= p[i]
 			low = 0
 			i++
 			continue
-		case ch == '[' && i+1 < len(m.p) && m.p[i+1] == ':':
-			end := strings.IndexByte(m.p[i+2:], ']')
+		case ch == '[' && i+1 < len(p) && p[i+1] == ':':
+			end := strings.IndexByte(p[i+2:], ']')
 			if end < 0 {
 				return 0, false
 			}
-			name := m.p[i+2 : i+2+end]
+			name := p[i+2 : i+2+end]
 			if cut, found := strings.CutSuffix(name, ":"); found {
 				in, known := class(cut, c)
 				if !known {
@@ -146,10 +136,10 @@ func (m *matcher) bracket(i, j int) (next int, ok bool) {
 			}
 		case ch == '\\':
 			i++
-			if i >= len(m.p) {
+			if i >= len(p) {
 				return 0, false
 			}
-			ch = m.p[i]
+			ch = p[i]
 		}
 		hit = hit || ch == c
 		low = ch
@@ -181,7 +171,7 @@ func class(name string, c byte) (in, known bool) {
 	case "punct":
 		return graph && !lower && !upper && !digit, true
 	case "space":
-		return c == ' ' || 0x09 <= c && c <= 0x0d, true
+		return c == ' ' || c == '\t' || c == '\n' || c == '\r', true
 	case "upper":
 		return upper, true
 	case "xdigit":

@@ -17,10 +17,10 @@ import (
 )
 
 // Rules are the patterns that apply in one directory: its own file's and those
-// it inherited. The zero of New ignores nothing.
+// it inherited. Those of New ignore nothing.
 type Rules struct {
 	outer    *Rules
-	base     string // directory of the file, "" for the root
+	base     string // directory of the file with a slash behind it, "" for the root
 	patterns []pattern
 }
 
@@ -28,6 +28,7 @@ type Rules struct {
 type pattern struct {
 	glob    string // without '!', leading and trailing '/'
 	literal int    // bytes of glob before the first special character
+	suffix  bool   // glob is an asterisk and then nothing special: "*.o"
 	negate  bool
 	dirOnly bool
 	rooted  bool // matched against the whole path below base, not the name alone
@@ -42,6 +43,9 @@ func New() *Rules { return &Rules{} }
 func (r *Rules) Push(dir string, file []byte) *Rules {
 	file = bytes.TrimPrefix(file, []byte("\xef\xbb\xbf"))
 	n := &Rules{outer: r, base: dir}
+	if dir != "" {
+		n.base += "/"
+	}
 	for line := range bytes.Lines(file) {
 		if p, ok := parse(string(line)); ok {
 			n.patterns = append(n.patterns, p)
@@ -50,10 +54,10 @@ func (r *Rules) Push(dir string, file []byte) *Rules {
 	return n
 }
 
+const special = `*?[\`
+
 func parse(line string) (p pattern, ok bool) {
-	if s, cut := strings.CutSuffix(line, "\n"); cut {
-		line = strings.TrimSuffix(s, "\r")
-	}
+	line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
 	if i := strings.IndexByte(line, 0); i >= 0 {
 		line = line[:i]
 	}
@@ -61,26 +65,23 @@ func parse(line string) (p pattern, ok bool) {
 		return p, false
 	}
 	line = trimSpaces(line)
-	line, p.negate = cutPrefix(line, "!")
-	line, p.dirOnly = cutSuffix(line, "/")
+	line, p.negate = strings.CutPrefix(line, "!")
+	line, p.dirOnly = strings.CutSuffix(line, "/")
 	p.rooted = strings.Contains(line, "/")
 	if p.rooted {
 		line = strings.TrimPrefix(line, "/")
 	}
 	p.glob = line
-	if p.literal = strings.IndexAny(line, `*?[\`); p.literal < 0 {
+	if p.literal = strings.IndexAny(line, special); p.literal < 0 {
 		p.literal = len(line)
 	}
+	p.suffix = p.literal == 0 && line != "" && line[0] == '*' && !p.rooted && !strings.ContainsAny(line[1:], special)
 	return p, true
 }
 
-func cutPrefix(s, prefix string) (string, bool) { return strings.CutPrefix(s, prefix) }
-
-func cutSuffix(s, suffix string) (string, bool) { return strings.CutSuffix(s, suffix) }
-
 // trimSpaces removes trailing spaces that no backslash protects.
 func trimSpaces(s string) string {
-	end := len(s) // of what stays
+	end := 0 // of what stays
 	for i := 0; i < len(s); i++ {
 		switch s[i] {
 		case ' ':
@@ -92,9 +93,6 @@ func trimSpaces(s string) string {
 		}
 		end = i + 1
 	}
-	if strings.Trim(s, " ") == "" {
-		return ""
-	}
 	return s[:end]
 }
 
@@ -104,12 +102,9 @@ func trimSpaces(s string) string {
 func (r *Rules) Match(path string, dir bool) bool {
 	name := path[strings.LastIndexByte(path, '/')+1:]
 	for ; r != nil; r = r.outer {
-		below := path
-		if r.base != "" {
-			var ok bool
-			if below, ok = strings.CutPrefix(path, r.base+"/"); !ok {
-				continue
-			}
+		below, ok := strings.CutPrefix(path, r.base)
+		if !ok {
+			continue
 		}
 		for i := len(r.patterns) - 1; i >= 0; i-- {
 			p := &r.patterns[i]
@@ -128,11 +123,18 @@ func (r *Rules) Match(path string, dir bool) bool {
 	return false
 }
 
-// match compares the literal beginning first; a "**" right after it counts as
-// if it stood at the beginning, as it does for git.
+// match compares with a name, or with a path where the pattern is rooted. The
+// commonest forms need no glob. A "**" right after a literal beginning counts as if
+// it stood at the beginning, as it does for git.
 func (p *pattern) match(text string) bool {
+	if p.suffix {
+		return strings.HasSuffix(text, p.glob[1:])
+	}
 	if len(text) < p.literal || text[:p.literal] != p.glob[:p.literal] {
 		return false
+	}
+	if p.literal == len(p.glob) {
+		return len(text) == p.literal
 	}
 	return glob(p.glob[p.literal:], text[p.literal:])
 }
