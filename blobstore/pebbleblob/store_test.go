@@ -51,7 +51,3 @@ func TestConformance(t *testing.T) {
 func TestConformanceSmallSegments(t *testing.T) {
 	blobtest.Run(t, opener(Options{SegmentBytes: 5000, TableBytes: 3000}))
 }
-
-func TestConformanceTablesOnly(t *testing.T) {
-	blobtest.Run(t, opener(Options{SegmentBytes: 1 << 20, TableBytes: 1}))
-}
