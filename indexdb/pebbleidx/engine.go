@@ -199,20 +199,20 @@ func (e *Engine) Update(ctx context.Context, fn func(indexdb.Txn) error) error {
 	}
 	defer leave()
 	b := e.db.NewIndexedBatch()
-	number, err := e.transact(ctx, b, fn)
-	return e.settle(b, number, err)
+	number, applied, err := e.transact(ctx, b, fn)
+	return e.settle(b, number, applied, err)
 }
 
 // transact runs fn and applies its batch, in the order of transactions. It
 // returns the number of the newest batch that the result rests on.
-func (e *Engine) transact(ctx context.Context, b *pebble.Batch, fn func(indexdb.Txn) error) (uint64, error) {
+func (e *Engine) transact(ctx context.Context, b *pebble.Batch, fn func(indexdb.Txn) error) (number uint64, applied bool, err error) {
 	e.order.Lock()
 	defer e.order.Unlock()
 	if err := ctx.Err(); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	t := &txn{reader: reader{src: b}, b: b}
-	err := fn(t)
+	err = fn(t)
 	if e2 := t.reader.close(); err == nil {
 		err = e2
 	}
@@ -220,7 +220,7 @@ func (e *Engine) transact(ctx context.Context, b *pebble.Batch, fn func(indexdb.
 		err = t.err
 	}
 	if err != nil || b.Empty() {
-		return e.issued.Load(), err
+		return e.issued.Load(), false, err
 	}
 	return e.apply(b)
 }
@@ -244,34 +244,36 @@ func (e *Engine) Write(ctx context.Context, ops []indexdb.Op) error {
 		}
 	}
 	var number uint64
+	var applied bool
 	if !b.Empty() {
 		e.order.Lock()
-		number, err = e.apply(b)
+		number, applied, err = e.apply(b)
 		e.order.Unlock()
 	}
-	return e.settle(b, number, err)
+	return e.settle(b, number, applied, err)
 }
 
 // apply makes a batch visible; it is durable when SyncWait returns. The caller
-// holds order. number is 0 if nothing was applied.
-func (e *Engine) apply(b *pebble.Batch) (number uint64, err error) {
+// holds order. (Whether a batch was applied cannot be asked of it afterwards: a
+// large one is empty then, Pebble having taken its memory.)
+func (e *Engine) apply(b *pebble.Batch) (number uint64, applied bool, err error) {
 	if err := e.failure(); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	if err := e.checkSpace(); err != nil {
-		return e.issued.Load(), err
+		return e.issued.Load(), false, err
 	}
 	number = e.issued.Add(1)
 	if err := e.db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
-		return 0, e.fail(fmt.Sprintf("a batch was not applied: %v", err))
+		return 0, false, e.fail(fmt.Sprintf("a batch was not applied: %v", err))
 	}
-	return number, nil
+	return number, true, nil
 }
 
 // settle waits until a call's own batch, if one was applied, and all that it
 // rests on are durable, and frees the batch.
-func (e *Engine) settle(b *pebble.Batch, number uint64, err error) error {
-	if err == nil && !b.Empty() {
+func (e *Engine) settle(b *pebble.Batch, number uint64, applied bool, err error) error {
+	if applied {
 		if serr := b.SyncWait(); serr != nil {
 			return e.fail(fmt.Sprintf("the log could not be written: %v", serr))
 		}
