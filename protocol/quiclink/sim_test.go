@@ -6,6 +6,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,8 +69,11 @@ func TestTransferOverALossyPath(t *testing.T) {
 	const seed = 7
 	random := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d", seed)
+	var mu sync.Mutex // guards random and dropped
 	dropped := 0
 	drop := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
 		d := random.IntN(100) < 2
 		if d {
 			dropped++
@@ -96,6 +101,8 @@ func TestTransferOverALossyPath(t *testing.T) {
 		if !bytes.Equal(got, want) {
 			t.Error("other bytes arrived")
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		if dropped == 0 {
 			t.Error("nothing was lost on the way")
 		}
@@ -104,8 +111,8 @@ func TestTransferOverALossyPath(t *testing.T) {
 
 // A path that dies is noticed by both ends, and a dial over it fails in time.
 func TestDeadPath(t *testing.T) {
-	dead := false
-	simWorld(t, 10*time.Millisecond, func() bool { return dead }, func(t *testing.T, w *world, _ *simnet.Simnet) {
+	var dead atomic.Bool
+	simWorld(t, 10*time.Millisecond, dead.Load, func(t *testing.T, w *world, _ *simnet.Simnet) {
 		client, server := w.pair(false)
 		ctx := t.Context()
 		s := must[protocol.Stream](t)(client.Open(ctx))
@@ -115,7 +122,7 @@ func TestDeadPath(t *testing.T) {
 		if _, err := s.Write([]byte("still there")); err != nil {
 			t.Fatal(err)
 		}
-		dead = true
+		dead.Store(true)
 		start := time.Now()
 		_, err := s.Read(make([]byte, 1))
 		wantKind(t, err, sendonce.KindUnavailable)
@@ -129,7 +136,7 @@ func TestDeadPath(t *testing.T) {
 		if d := time.Since(start); d > handshakeTimeout+time.Second || e.Hint == "" || errors.Is(err, io.EOF) {
 			t.Errorf("after %v: %v", d, err)
 		}
-		dead = false
+		dead.Store(false)
 	})
 }
 
