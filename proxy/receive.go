@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"sendonce"
@@ -72,11 +74,25 @@ func (pe *peer) receive(ctx context.Context, rs protocol.RecvStream) error {
 
 	select {
 	case p.packs <- k:
-		return nil
+		silence.Reset(s.lim.PeerPatience)
+		defer silence.Stop()
+		return atEnd(r)
 	case <-p.ended:
 		p.release(k)
 		return &sendonce.Error{Op: "receive pack", Kind: sendonce.KindNotFound, Detail: "the push has ended"}
 	}
+}
+
+// atEnd takes the end of a Data stream, so that the transport can forget it.
+func atEnd(r *protocol.Reader) error {
+	m, err := r.Next()
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	if err == nil {
+		err = broken("%v after the pack of a Data stream", protocol.TypeOf(m))
+	}
+	return err
 }
 
 // verify unpacks a pack under its declared size as a hard limit and hashes every
