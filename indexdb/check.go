@@ -30,12 +30,13 @@ func (db *DB) Check(ctx context.Context, tenant sendonce.TenantID, folder sendon
 }
 
 type checker struct {
-	r      Reader
-	p      place
-	folder *Folder
-	found  []string
-	live   map[sendonce.NodeID]*checkedNode
-	named  int // revisions that the journal names
+	r        Reader
+	p        place
+	folder   *Folder
+	found    []string
+	live     map[sendonce.NodeID]*checkedNode
+	named    int // revisions that the journal names
+	slotRows int // that the revisions of all nodes account for
 }
 
 type checkedNode struct {
@@ -97,7 +98,7 @@ func (c *checker) journal() error {
 // revisions reads every revision of every node: kinds and creators never change,
 // and what content refers to is there and referenced. It collects the live ones.
 func (c *checker) revisions() error {
-	var newest *record // of the node being read
+	var newest, newer *record // of the node being read; the one read before
 	var rows int
 	var bytes, files int64
 	var ids []sendonce.ID
@@ -128,6 +129,16 @@ func (c *checker) revisions() error {
 			}
 			ids = ids[:0]
 		}
+		var next *record // the revision after n, nil if n is the newest
+		if newer != nil && newer.ID == id {
+			next = newer
+		} else if err := c.step(nil, newer); err != nil { // newer was its node's first
+			return false, err
+		}
+		if err := c.step(n, next); err != nil {
+			return false, err
+		}
+		newer = n
 		if newest != nil && newest.ID == id {
 			if n.Kind != newest.Kind || n.creator != newest.creator {
 				c.report("node %s: its kind or creator changed", id)
@@ -144,6 +155,9 @@ func (c *checker) revisions() error {
 		}
 		return true, nil
 	})
+	if err == nil {
+		err = c.step(nil, newer)
+	}
 	if err != nil {
 		return err
 	}
@@ -154,6 +168,37 @@ func (c *checker) revisions() error {
 		c.report("counts: %d bytes in %d nodes, but the head says %d in %d", bytes, files, c.folder.Bytes, c.folder.Files)
 	}
 	return c.chunks(ids)
+}
+
+// step checks the slot rows of the step from one revision of a node to the next:
+// a slot that the node took names it from then on, one that it left does not.
+func (c *checker) step(from, to *record) error {
+	if to == nil || to.ID == c.p.folder.Root() {
+		return nil
+	}
+	n := nodeState{id: to.ID, before: from, after: to}
+	if n.takes() {
+		v, err := get(c.r, c.p.slot(to.Parent, to.Name, to.Rev))
+		if err != nil {
+			return err
+		}
+		if string(v) != string(to.ID[:]) {
+			c.report("slot %q in %s: node %s took it at %d, and no row says so", to.Name, to.Parent, to.ID, to.Rev)
+		}
+		c.slotRows++
+	}
+	if n.leaves() {
+		v, err := get(c.r, c.p.slot(from.Parent, from.Name, to.Rev))
+		switch {
+		case err != nil:
+			return err
+		case v == nil:
+			c.report("slot %q in %s: node %s left it at %d, and no row says so", from.Name, from.Parent, to.ID, to.Rev)
+		case len(v) == 0:
+			c.slotRows++ // else it is counted with the node that took it
+		}
+	}
+	return nil
 }
 
 func (c *checker) chunks(ids []sendonce.ID) error {
@@ -233,13 +278,14 @@ func (c *checker) slots() error {
 		taken++
 	}
 	var last []byte
-	rows := 0
+	rows, all := 0, 0
 	prefix := c.p.key(rowSlot)
 	err := c.r.Scan(prefix, after(prefix), func(k, v []byte) (bool, error) {
 		if _, _, rev, ok := parseSlot(k); !ok || rev > c.folder.Head.Seq {
 			c.report("slot: a row with a malformed key or a revision that the journal has not reached")
 			return true, nil
 		}
+		all++
 		name := k[:len(k)-8]
 		if string(last) != string(name) {
 			last = append(last[:0], name...)
@@ -251,6 +297,9 @@ func (c *checker) slots() error {
 	})
 	if err == nil && rows != taken {
 		c.report("slots: %d are taken, by %d nodes", rows, taken)
+	}
+	if err == nil && all != c.slotRows {
+		c.report("slots: %d rows, of which the nodes' revisions account for %d", all, c.slotRows)
 	}
 	return err
 }

@@ -261,7 +261,7 @@ func (e *Engine) apply(b *pebble.Batch) (number uint64, applied bool, err error)
 		return 0, false, err
 	}
 	if err := e.checkSpace(); err != nil {
-		return e.issued.Load(), false, err
+		return 0, false, err // tells nothing of what was read, so waits for nothing
 	}
 	number = e.issued.Add(1)
 	if err := e.db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
