@@ -17,6 +17,9 @@ type commitRequest struct {
 	msg    *protocol.Commit
 	offers []*offer // of each change; nil: it has none
 	bases  []uint64 // revision that each change replaces; filled in when it starts
+	// answer, if not nil, is known already; seq is the revision that it stands for.
+	answer protocol.Message
+	seq    uint64
 }
 
 // commitResult is the outcome of one commit.
@@ -24,6 +27,7 @@ type commitResult struct {
 	req     *commitRequest
 	receipt protocol.Receipt
 	err     error
+	failed  error      // of the store: nothing was tried after it, and the push ends
 	stored  *putResult // of the packs that went with it; nil: none did
 }
 
@@ -36,25 +40,26 @@ const (
 	waiting                  // some have not come
 )
 
-// commitAsked queues a commit.
-func (p *push) commitAsked(m *protocol.Commit) error {
+// commitAsked queues a commit. Those that need no work are answered in their
+// turn, too: the device takes answers in the order in which it asked.
+func (p *push) commitAsked(m *protocol.Commit) {
+	c := &commitRequest{msg: m, offers: make([]*offer, len(m.Changes)), bases: make([]uint64, len(m.Changes))}
+	p.queue = append(p.queue, c)
 	if done := p.results.byID[m.ID]; done != nil { // a replay (I7)
 		again := *done
 		again.Op = m.Op
-		p.concluded(m.Op, done.Receipt.Cursor.Seq)
-		return p.send(&again)
+		c.answer, c.seq = &again, done.Receipt.Cursor.Seq
+		return
 	}
-	c := &commitRequest{msg: m, offers: make([]*offer, len(m.Changes)), bases: make([]uint64, len(m.Changes))}
 	for i, ch := range m.Changes {
 		if ch.Offer == 0 {
 			continue
 		}
 		if c.offers[i] = p.offers[ch.Offer]; c.offers[i] == nil || !c.offers[i].last {
-			return p.failCommit(m.Op, broken("change %d names offer %d, which is not complete, or was used by an earlier commit", i, ch.Offer))
+			c.answer = protocol.FailOf(m.Op, broken("change %d names offer %d, which is not complete, or was used by an earlier commit", i, ch.Offer))
+			return
 		}
 	}
-	p.queue = append(p.queue, c)
-	return nil
 }
 
 // progress looks at the chunks that c's offers needed when they were made.
@@ -112,6 +117,9 @@ func (p *push) onlyFor(c *commitRequest) bool {
 // were lost on their way, or do not hash to the IDs that were offered.
 func (p *push) giveUpWaiting() error {
 	if p.committing || len(p.queue) == 0 || p.progress(p.queue[0]) != waiting {
+		return nil
+	}
+	if p.receiving.Load() > 0 { // slow, but coming
 		return nil
 	}
 	c := p.queue[0]
@@ -172,7 +180,7 @@ func (p *push) commit(c *commitRequest, packs []*pack) commitResult {
 		r.stored = &putResult{packs, putErr}
 	}
 	if putErr != nil {
-		r.err = putErr
+		r.failed = putErr
 		return r
 	}
 	var result indexdb.Result
@@ -392,6 +400,9 @@ func (p *push) committed(r commitResult) error {
 	if r.stored != nil {
 		p.putting = false
 		packErr = p.acknowledge(*r.stored)
+	}
+	if r.failed != nil {
+		return storeFailed(r.failed)
 	}
 	if err := p.answerCommit(c, r); err != nil {
 		return err

@@ -472,7 +472,7 @@ func (p *pusher) done() {
 func (c *client) fetchAll(folder sendonce.FolderID, node sendonce.NodeID, rev uint64) []byte {
 	c.w.t.Helper()
 	st := c.open()
-	defer st.raw.Close()
+	defer func() { st.raw.Close(); wantGone(c, st, 0) }()
 	refs := c.manifest(st, folder, node, rev)
 	c.w.must(st.answer(&protocol.Fetch{Op: 2, Folder: folder, Items: []protocol.FetchItem{{Node: node, Rev: rev}}}))
 	chunks, fail := c.chunks(st)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -37,6 +38,8 @@ type push struct {
 	ended    chan struct{} // closed when run has returned: nobody takes packs any more
 	replaced chan struct{} // closed when the device has opened the same push again
 	once     sync.Once
+
+	receiving atomic.Int32 // Data streams that have begun a pack of this push
 
 	// ---- owned by run ----
 	ahead   protocol.Message // a frame taken from frames that is not handled yet
@@ -215,6 +218,14 @@ func (p *push) advance() error {
 	due := p.batchSize >= p.srv.lim.BatchBytes || !p.batchDue.running
 	for started := false; !started && !p.committing && len(p.queue) > 0; {
 		c := p.queue[0]
+		if c.answer != nil {
+			p.queue = p.queue[1:]
+			p.concluded(c.msg.Op, c.seq)
+			if err := p.send(c.answer); err != nil {
+				return err
+			}
+			continue
+		}
 		state := p.progress(c)
 		if state == waiting {
 			p.stalled.start(p.srv.lim.CommitPatience)
@@ -243,7 +254,8 @@ func (p *push) frame(m protocol.Message) error {
 	case *protocol.Offer:
 		return p.offered(m)
 	case *protocol.Commit:
-		return p.commitAsked(m)
+		p.commitAsked(m)
+		return nil
 	}
 	return broken("%v on a Push stream", protocol.TypeOf(m))
 }

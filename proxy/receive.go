@@ -43,6 +43,20 @@ func (pe *peer) receive(ctx context.Context, rs protocol.RecvStream) error {
 		return &sendonce.Error{Op: "receive pack", Kind: sendonce.KindNotFound, Detail: "no such push is open"}
 	}
 
+	if err := p.take(ctx, r, h); err != nil {
+		return err
+	}
+	silence.Reset(s.lim.PeerPatience)
+	defer silence.Stop()
+	return atEnd(r)
+}
+
+// take reads the pack that h announces, checks it, and hands it to the push's
+// owner.
+func (p *push) take(ctx context.Context, r *protocol.Reader, h *protocol.PackHeader) (err error) {
+	p.receiving.Add(1)
+	defer p.receiving.Add(-1)
+
 	// Memory first, for the pack as it travels and as it is unpacked: a sender
 	// that is ahead of the disk waits here, and QUIC makes it wait too.
 	raw := int64(0)
@@ -57,26 +71,25 @@ func (pe *peer) receive(ctx context.Context, rs protocol.RecvStream) error {
 		p.release(k)
 		return err
 	}
-	if k.ids, err = p.verify(ctx, k); err != nil {
+	k.ids, err = p.verify(ctx, k)
+	if ctx.Err() != nil {
 		p.release(k)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		k = &pack{op: h.Op} // without chunks: the owner tells the device
-		s.log.Debug("pack refused", "device", pe.id.Short(), "err", err)
+		return ctx.Err()
+	}
+	if err != nil { // it is not what it says: its owner tells the device
+		p.srv.log.Debug("pack refused", "device", p.who.Device.Short(), "err", err)
+		p.release(k)
 	} else {
 		p.free(raw)
 		k.memory -= raw
 	}
-	s.metrics.Packs.Add(1)
-	s.metrics.PackBytes.Add(int64(h.Length))
-	s.metrics.RawBytes.Add(raw)
-
+	m := p.srv.metrics
+	m.Packs.Add(1)
+	m.PackBytes.Add(int64(h.Length))
+	m.RawBytes.Add(raw)
 	select {
 	case p.packs <- k:
-		silence.Reset(s.lim.PeerPatience)
-		defer silence.Stop()
-		return atEnd(r)
+		return nil
 	case <-p.ended:
 		p.release(k)
 		return &sendonce.Error{Op: "receive pack", Kind: sendonce.KindNotFound, Detail: "the push has ended"}

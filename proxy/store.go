@@ -78,7 +78,7 @@ func (p *push) acknowledge(r putResult) error {
 	if r.err != nil {
 		// Nothing of this batch is acknowledged. The push ends; the device opens
 		// it again and sends what it has no acknowledgement for.
-		return &sendonce.Error{Op: "store packs", Err: r.err, Hint: hintFor(r.err)}
+		return storeFailed(r.err)
 	}
 	for _, ack := range p.acks.add(ops) {
 		if err := p.send(ack); err != nil {
@@ -86,6 +86,10 @@ func (p *push) acknowledge(r putResult) error {
 		}
 	}
 	return nil
+}
+
+func storeFailed(err error) error {
+	return &sendonce.Error{Op: "store packs", Err: err, Hint: hintFor(err)}
 }
 
 func hintFor(err error) string {

@@ -87,10 +87,14 @@ func (v *Vault) Identify(ctx context.Context, tenant sendonce.TenantID, encoding
 	}
 	defer done()
 	ids := make([]sendonce.ID, len(sizes))
-	return ids, content.Split(plain, sizes, func(i int, chunk []byte) error {
+	err = content.Split(plain, sizes, func(i int, chunk []byte) error {
 		ids[i] = h.Chunk(chunk)
 		return nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	return ids, nil
 }
 
 // decode unpacks a payload; plain is valid until done is called.
