@@ -150,13 +150,10 @@ func (r *run) makeDirs() error {
 }
 
 // finishDirs sets modes and times, children before parents, since writing into
-// a directory changes its time.
+// a directory changes its time, and makes everything durable.
 func (r *run) finishDirs() error {
 	sort.SliceStable(r.dirs, func(i, j int) bool { return r.dirs[i].path > r.dirs[j].path })
 	for _, d := range r.dirs {
-		if err := r.o.Target.SyncDir(d.path); err != nil {
-			return err
-		}
 		if d.node.Mode == 0 && d.node.MTimeNS == 0 { // a root nobody described
 			continue
 		}
@@ -164,7 +161,7 @@ func (r *run) finishDirs() error {
 			r.o.Skip(d.path, err.Error())
 		}
 	}
-	return nil
+	return r.o.Target.Sync()
 }
 
 // files restores the files, asking for chunks ahead of the writing.

@@ -4,7 +4,12 @@
 // inject faults.
 //
 // Paths are relative to the root, slash-separated raw bytes, "" is the root
-// itself; no component is ever followed if it is a symlink.
+// itself; no component is ever followed if it is a symlink. What it does not
+// promise: that a file keeps its bytes while it is read, and, elsewhere than on
+// Linux, a Target.
+//
+// Read fsys.go (the contract), path.go (the lexical check), linux.go, then
+// target_linux.go. Package fsystest wraps a Tree to count and to fail.
 package fsys
 
 import "io"
@@ -24,7 +29,7 @@ const (
 type Info struct {
 	Type     Type
 	Mode     uint32 // permission bits and sticky, setuid and setgid masked
-	Dev, Ino uint64
+	Dev, Ino uint64 // 0 where the file system does not tell
 	Links    uint64
 	Size     int64
 	Blocks   int64 // 512-byte blocks allocated; fewer than Size/512 means holes
@@ -80,13 +85,22 @@ type Target interface {
 	Mkdir(path string) error
 	// Replace puts a regular file at path: fill writes to a temporary file in
 	// the same directory (created with the given size as one hole), which then
-	// gets its meta, is synced, and takes path's name by rename. A directory at
-	// path is never replaced (KindExists).
+	// gets its meta and takes path's name by rename. An error of fill comes back
+	// as it is, and nothing is left behind. A directory at path is never replaced
+	// (KindExists).
+	//
+	// A file that takes the place of another is on the disk before it does: a
+	// crash leaves the one or the other, whole. A file under a new name is not
+	// waited for: after a crash it may be there in part, until Sync has returned.
 	Replace(path string, size int64, meta Meta, fill func(w io.WriterAt) error) error
 	// Symlink puts a symlink at path by rename, replacing a file or symlink.
 	Symlink(path, target string, mtimeNS int64) error
-	// SetMeta sets mode and times of a directory.
+	// SetMeta sets mode and modification time of a directory or file, even one
+	// whose mode lets nobody open it.
 	SetMeta(path string, meta Meta) error
 	// SyncDir makes the names in a directory durable.
 	SyncDir(path string) error
+	// Sync makes durable all that was written before it, names and bytes. It
+	// waits for the whole file system (syncfs), once instead of for every file.
+	Sync() error
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package fsys
 
 import (
@@ -18,9 +20,10 @@ import (
 // by the kernel with openat2(2) below it, which refuses symlinks in every
 // component and anything that leads out.
 type tree struct {
-	fd   int
-	name string
-	temp atomic.Uint64 // numbers temporary files
+	fd     int
+	name   string
+	dev    uint64 // of the root
+	closed atomic.Bool
 }
 
 var _ Target = (*tree)(nil)
@@ -42,13 +45,28 @@ func open(dir string) (*tree, error) {
 	if err != nil {
 		return nil, wrap("open", dir, err)
 	}
-	return &tree{fd: fd, name: dir}, nil
+	info, err := statAt(fd, "", unix.AT_EMPTY_PATH)
+	if err != nil {
+		unix.Close(fd)
+		return nil, wrap("open", dir, err)
+	}
+	return &tree{fd: fd, name: dir, dev: info.Dev}, nil
 }
 
-func (t *tree) Close() error { return wrap("close", t.name, unix.Close(t.fd)) }
+// Close closes the root. A second call does nothing: the number may belong to
+// somebody else by then.
+func (t *tree) Close() error {
+	if t.closed.Swap(true) {
+		return nil
+	}
+	return wrap("close", t.name, unix.Close(t.fd))
+}
 
 // noOpenat2 remembers that the kernel (before 5.6, or a filter) lacks it.
 var noOpenat2 atomic.Bool
+
+// maxAgain bounds how often an open is repeated that the kernel could not decide.
+const maxAgain = 100
 
 // openat opens a path below the root without following any symlink.
 func (t *tree) openat(path string, flags int, mode uint32) (int, error) {
@@ -59,14 +77,21 @@ func (t *tree) openat(path string, flags int, mode uint32) (int, error) {
 	if path == "" {
 		path = "."
 	}
+	again := 0
 	for !noOpenat2.Load() {
 		fd, err := unix.Openat2(t.fd, path, &unix.OpenHow{Flags: uint64(flags), Mode: uint64(mode), Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
 		switch {
-		case err == unix.EINTR, err == unix.EAGAIN:
+		case err == unix.EINTR:
 			continue
-		case err == unix.ENOSYS, err == unix.EPERM && flags&unix.O_CREAT == 0:
+		case err == unix.EAGAIN && again < maxAgain: // a rename raced with us; or somebody has a lease on the file
+			again++
+			continue
+		case err == unix.ENOSYS:
 			noOpenat2.Store(true)
 			continue
+		case err == unix.EPERM, // a filter's way to say ENOSYS, or the truth
+			err == unix.ENAMETOOLONG: // the kernel counts a NUL to the 4096 bytes of a path
+			return t.walk(path, flags, mode)
 		}
 		return fd, err
 	}
@@ -79,13 +104,13 @@ func (t *tree) walk(path string, flags int, mode uint32) (int, error) {
 	for {
 		part, rest, more := strings.Cut(path, "/")
 		if !more {
-			fd, err := unix.Openat(at, part, flags, mode)
+			fd, err := openOne(at, part, flags, mode)
 			if at != t.fd {
 				unix.Close(at)
 			}
 			return fd, err
 		}
-		next, err := unix.Openat(at, part, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		next, err := openOne(at, part, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if at != t.fd {
 			unix.Close(at)
 		}
@@ -94,6 +119,27 @@ func (t *tree) walk(path string, flags int, mode uint32) (int, error) {
 		}
 		at, path = next, rest
 	}
+}
+
+// openOne opens one name in a directory; a symlink gives ELOOP whatever the flags.
+func openOne(at int, name string, flags int, mode uint32) (fd int, err error) {
+	for {
+		if fd, err = unix.Openat(at, name, flags, mode); err != unix.EINTR {
+			break
+		}
+	}
+	if err == unix.ENOTDIR { // O_DIRECTORY says this of a symlink too
+		if info, e := statAt(at, name, 0); e == nil && info.Type == Symlink {
+			err = unix.ELOOP
+		}
+	}
+	if err == nil && flags&unix.O_PATH != 0 && flags&unix.O_DIRECTORY == 0 { // O_PATH opens the symlink itself
+		if info, e := statAt(fd, "", unix.AT_EMPTY_PATH); e != nil || info.Type == Symlink {
+			unix.Close(fd)
+			return -1, errors.Join(e, unix.ELOOP)
+		}
+	}
+	return fd, err
 }
 
 // parent opens the directory that holds a path.
@@ -212,18 +258,25 @@ func (t *tree) Open(path string) (File, error) {
 	// O_NONBLOCK: a FIFO that took the file's place must not hang us.
 	fd, err := t.openat(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
+		if err == unix.ENXIO { // what the kernel says of a socket
+			return nil, notRegular(path)
+		}
 		return nil, wrap("open", path, err)
 	}
 	f := &file{fd: fd, path: path}
 	info, err := f.Stat()
 	if err == nil && info.Type != Regular {
-		err = &sendonce.Error{Op: "open", Path: path, Kind: sendonce.KindInvalid, Detail: "not a regular file"}
+		err = notRegular(path)
 	}
 	if err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
 	return f, nil
+}
+
+func notRegular(path string) error {
+	return &sendonce.Error{Op: "open", Path: path, Kind: sendonce.KindInvalid, Detail: "not a regular file"}
 }
 
 // file is an open regular file. A plain descriptor: os.File would register it
@@ -234,7 +287,14 @@ type file struct {
 	off  int64
 }
 
-func (f *file) Close() error { return wrap("close", f.path, unix.Close(f.fd)) }
+func (f *file) Close() error {
+	if f.fd < 0 {
+		return nil
+	}
+	fd := f.fd
+	f.fd = -1 // later calls give EBADF, not another's file
+	return wrap("close", f.path, unix.Close(fd))
+}
 
 func (f *file) Stat() (Info, error) {
 	info, err := statAt(f.fd, "", unix.AT_EMPTY_PATH)
@@ -299,6 +359,9 @@ func (f *file) NextData(off int64) (start, end int64, err error) {
 		return 0, 0, wrap("find data", f.path, err)
 	}
 	end, err = unix.Seek(f.fd, start, unix.SEEK_HOLE)
+	if errors.Is(err, unix.ENXIO) { // cut short meanwhile
+		return info.Size, info.Size, nil
+	}
 	if err != nil {
 		return 0, 0, wrap("find data", f.path, err)
 	}

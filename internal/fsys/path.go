@@ -51,16 +51,24 @@ func wrap(op, path string, err error) error {
 	if err == nil {
 		return nil
 	}
+	var own *sendonce.Error
+	if errors.As(err, &own) { // says it better already
+		return err
+	}
 	e := &sendonce.Error{Op: op, Path: path, Kind: sendonce.KindInternal, Err: err}
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		e.Kind, e.Hint = sendonce.KindFull, "make room on this disk and try again"
 	case errors.Is(err, fs.ErrPermission):
 		e.Kind, e.Hint = sendonce.KindUnauthorized, "give the user that sendonce runs as access, or leave it out with .sendonceignore"
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR): // a directory on the way is a file now
 		e.Kind = sendonce.KindNotFound
 	case errors.Is(err, fs.ErrExist):
 		e.Kind = sendonce.KindExists
+	case errors.Is(err, syscall.EISDIR):
+		e.Kind, e.Hint = sendonce.KindExists, "move the directory away, or restore to an empty directory"
+	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.ETXTBSY):
+		e.Kind = sendonce.KindBusy
 	case errors.Is(err, syscall.ENAMETOOLONG):
 		e.Kind = sendonce.KindLimit
 	case errors.Is(err, syscall.ELOOP):

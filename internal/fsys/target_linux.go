@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,9 +29,16 @@ func (t *tree) Mkdir(path string) error {
 	return wrap("make directory", path, err)
 }
 
-// tempName returns a name that no other writer of this process has.
-func (t *tree) tempName() string {
-	return fmt.Sprintf("%s%d-%d", tempPrefix, unix.Getpid(), t.temp.Add(1))
+// temps numbers the temporary files of this process, whichever Target they are of.
+var temps atomic.Uint64
+
+// began tells this process from an earlier one that had the same number.
+var began = time.Now().UnixNano()
+
+// tempName returns a name that no other writer has. What a crash left behind is
+// never taken for one's own, and IsTemp knows it.
+func tempName() string {
+	return fmt.Sprintf("%s%x-%x-%x", tempPrefix, unix.Getpid(), began, temps.Add(1))
 }
 
 // replaceable refuses to put a file where a directory is.
@@ -50,13 +59,8 @@ func (t *tree) Replace(path string, size int64, meta Meta, fill func(io.WriterAt
 	if err := replaceable(dir, name, path); err != nil {
 		return err
 	}
-	temp := t.tempName()
+	temp := tempName()
 	fd, err := unix.Openat(dir, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-	if errors.Is(err, unix.EEXIST) { // left by a crash of a process that had our number
-		if err = unix.Unlinkat(dir, temp, 0); err == nil {
-			fd, err = unix.Openat(dir, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-		}
-	}
 	if err != nil {
 		return wrap("write", path, err)
 	}
@@ -77,7 +81,17 @@ func (t *tree) Replace(path string, size int64, meta Meta, fill func(io.WriterAt
 	if err := setMeta(fd, meta); err != nil {
 		return wrap("write", path, err)
 	}
-	if err := unix.Fsync(fd); err != nil {
+	// A new name waits for Sync, unless that would not reach it.
+	if info, e := statAt(fd, "", unix.AT_EMPTY_PATH); e == nil && info.Dev == t.dev {
+		err := unix.Renameat2(dir, temp, dir, name, unix.RENAME_NOREPLACE)
+		if err == nil {
+			return nil
+		}
+		if err != unix.EEXIST && err != unix.EINVAL && err != unix.ENOSYS { // the latter two: this file system or kernel cannot
+			return wrap("rename", path, err)
+		}
+	}
+	if err := fsync(fd); err != nil {
 		return wrap("sync", path, err)
 	}
 	err = unix.Close(fd)
@@ -86,6 +100,14 @@ func (t *tree) Replace(path string, size int64, meta Meta, fill func(io.WriterAt
 		return wrap("close", path, err)
 	}
 	return wrap("rename", path, unix.Renameat(dir, temp, dir, name))
+}
+
+func fsync(fd int) error {
+	for {
+		if err := unix.Fsync(fd); err != unix.EINTR {
+			return err
+		}
+	}
 }
 
 // setMeta sets mode and times of an open file or directory.
@@ -101,7 +123,7 @@ func setMeta(fd int, meta Meta) error {
 func futimens(fd int, ts []unix.Timespec) error {
 	err := unix.UtimesNanoAt(fd, "", ts, unix.AT_EMPTY_PATH)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
-		err = unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), ts, 0)
+		err = unix.UtimesNanoAt(unix.AT_FDCWD, procName(fd), ts, 0)
 	}
 	return err
 }
@@ -141,8 +163,7 @@ func (t *tree) Symlink(path, target string, mtimeNS int64) error {
 	if err := replaceable(dir, name, path); err != nil {
 		return err
 	}
-	temp := t.tempName()
-	_ = unix.Unlinkat(dir, temp, 0) // a leftover of a crash, if any
+	temp := tempName()
 	if err := unix.Symlinkat(target, dir, temp); err != nil {
 		return wrap("make symlink", path, err)
 	}
@@ -156,14 +177,40 @@ func (t *tree) Symlink(path, target string, mtimeNS int64) error {
 	return wrap("make symlink", path, err)
 }
 
+// SetMeta needs no permission on the entry itself: owning it is enough, so that
+// what has mode 0 can be changed again.
 func (t *tree) SetMeta(path string, meta Meta) error {
-	fd, err := t.openat(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	fd, err := t.openat(path, unix.O_PATH, 0)
 	if err != nil {
 		return wrap("set mode", path, err)
 	}
 	defer unix.Close(fd)
-	return wrap("set mode", path, setMeta(fd, meta))
+	info, err := statAt(fd, "", unix.AT_EMPTY_PATH)
+	if err != nil {
+		return wrap("set mode", path, err)
+	}
+	if info.Type != Regular && info.Type != Directory {
+		return &sendonce.Error{Op: "set mode", Path: path, Kind: sendonce.KindInvalid, Detail: "neither a file nor a directory"}
+	}
+	if err := chmodPath(fd, meta.Mode&sendonce.MaxMode); err != nil {
+		return wrap("set mode", path, err)
+	}
+	return wrap("set times", path, futimens(fd, times(meta.MTimeNS)))
 }
+
+// chmodPath is fchmod for a descriptor opened with O_PATH: a call of its own
+// since Linux 6.6, before that by the name that /proc has for it.
+func chmodPath(fd int, mode uint32) error {
+	err := unix.Fchmodat(fd, "", mode, unix.AT_EMPTY_PATH)
+	if err == unix.EOPNOTSUPP || err == unix.EPERM { // the latter: perhaps a filter that does not know the call
+		if e := unix.Fchmodat(unix.AT_FDCWD, procName(fd), mode, 0); e != unix.ENOENT {
+			return e
+		}
+	}
+	return err
+}
+
+func procName(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 
 func (t *tree) SyncDir(path string) error {
 	fd, err := t.openat(path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
@@ -171,5 +218,7 @@ func (t *tree) SyncDir(path string) error {
 		return wrap("sync", path, err)
 	}
 	defer unix.Close(fd)
-	return wrap("sync", path, unix.Fsync(fd))
+	return wrap("sync", path, fsync(fd))
 }
+
+func (t *tree) Sync() error { return wrap("sync", t.name, unix.Syncfs(t.fd)) }
