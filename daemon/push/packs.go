@@ -20,10 +20,9 @@ type packer struct {
 	sizes []uint32
 	op    uint64
 
-	closed chan rawPack // gathered
-	ready  chan *sealed // compressed
-	rawBuf sync.Pool    // *[]byte of PackTarget and a chunk
-	outBuf sync.Pool
+	closed chan rawPack   // gathered
+	ready  chan *sealed   // compressed
+	rawBuf sync.Pool      // *[]byte of PackTarget and a chunk
 	comp   sync.WaitGroup // compressors
 	send   sync.WaitGroup // senders
 	lines  *lines
@@ -37,16 +36,13 @@ type rawPack struct {
 
 type sealed struct {
 	header protocol.PackHeader
-	body   []byte
-	held   int64 // bytes of the budget
-	raw    []byte
+	body   []byte // owned; its length is what the budget still counts
 }
 
 func newPacker(p *Push) *packer {
 	k := &packer{p: p, closed: make(chan rawPack, 1), ready: make(chan *sealed, 2)}
 	size := sendonce.PackTarget + int(p.o.Params.Max)
 	k.rawBuf.New = func() any { b := make([]byte, 0, size); return &b }
-	k.outBuf.New = func() any { b := make([]byte, 0, size); return &b }
 	k.lines = newLines(k)
 	return k
 }
@@ -127,16 +123,20 @@ func (k *packer) compress() error {
 	if err != nil {
 		return err
 	}
+	var scratch []byte
 	for {
 		select {
 		case pk, ok := <-k.closed:
 			if !ok {
 				return nil
 			}
-			s := &sealed{held: int64(len(pk.raw)), raw: pk.raw}
-			s.header = protocol.PackHeader{Push: k.p.id, Op: pk.op, Sizes: pk.sizes}
-			s.header.Encoding, s.body = enc.Encode((*k.outBuf.Get().(*[]byte))[:0], pk.raw)
+			s := &sealed{header: protocol.PackHeader{Push: k.p.id, Op: pk.op, Sizes: pk.sizes}}
+			s.header.Encoding, scratch = enc.Encode(scratch[:0], pk.raw)
+			// From here on the pack is as small as it travels.
+			s.body = append(make([]byte, 0, len(scratch)), scratch...)
 			s.header.Length = uint32(len(s.body))
+			k.p.mem.release(int64(len(pk.raw) - len(s.body)))
+			k.rawBuf.Put(&pk.raw)
 			select {
 			case k.ready <- s:
 			case <-k.p.ctx.Done():
@@ -152,10 +152,5 @@ func (k *packer) compress() error {
 func (k *packer) sent(s *sealed) {
 	k.p.Stats.Packs.Add(1)
 	k.p.Stats.PackBytes.Add(int64(len(s.body)))
-	k.p.mem.release(s.held)
-	raw, body := s.raw, s.body
-	k.rawBuf.Put(&raw)
-	if s.header.Encoding != content.EncodingRaw { // a raw body is the raw buffer, or its copy
-		k.outBuf.Put(&body)
-	}
+	k.p.mem.release(int64(len(s.body)))
 }

@@ -79,7 +79,7 @@ type Options struct {
 	Level       content.Level
 	Connections int           // at most, the first included; at least 1
 	Workers     int           // readers, and as many compressors; at least 1
-	Memory      int64         // bytes of chunks held; 0: 24 MiB
+	Memory      int64         // bytes of chunks held; 0: 16 MiB
 	BusyWait    time.Duration // before a file that changed is read again; 0: 100 ms
 	Now         func() time.Time
 	Rand        io.Reader
@@ -133,7 +133,7 @@ const maxCommitsInFlight = 16
 // Start opens a push session. The caller must call Finish or Abort.
 func Start(ctx context.Context, sess *session.Session, o Options, h Handler, stats *Stats) (*Push, error) {
 	if o.Memory == 0 {
-		o.Memory = 24 << 20
+		o.Memory = 16 << 20
 	}
 	if o.BusyWait == 0 {
 		o.BusyWait = 100 * time.Millisecond
