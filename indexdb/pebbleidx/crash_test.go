@@ -75,6 +75,7 @@ func TestCrash(t *testing.T) {
 		default:
 			return nil
 		}
+		time.Sleep(200 * time.Microsecond) // a disk is slow: readers come in between
 		mu.Lock()
 		defer mu.Unlock()
 		if recording {
@@ -95,27 +96,46 @@ func TestCrash(t *testing.T) {
 	for w := range workers {
 		wg.Go(func() {
 			for i := range rounds {
-				r, err := db.Commit(ctx, put(who, w, i))
-				if err != nil {
-					t.Error(err)
-					return
+				commit := func() {
+					r, err := db.Commit(ctx, put(who, w, i))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					acked = append(acked, r.Cursor)
+					mu.Unlock()
 				}
-				mu.Lock()
-				acked = append(acked, r.Cursor)
-				mu.Unlock()
-				c, err := db.Head(ctx, 1, who.Folder)
-				if err != nil {
-					t.Error(err)
-				}
-				mu.Lock()
-				if c.Seq > read.Seq {
-					read = c
-				}
-				mu.Unlock()
+				var twice sync.WaitGroup // a replay is an acknowledgement too
+				twice.Go(commit)
+				twice.Go(commit)
+				twice.Wait()
 			}
 		})
 	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() { // sees commits whose sync is under way
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			c, err := db.Head(ctx, 1, who.Folder)
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			if c.Seq > read.Seq {
+				read = c
+			}
+			mu.Unlock()
+		}
+	}()
 	wg.Wait()
+	close(stop)
+	<-stopped
 	mu.Lock()
 	recording = false
 	mu.Unlock()

@@ -15,6 +15,7 @@ import (
 
 	"sendonce"
 	"sendonce/indexdb"
+	"sendonce/internal/pebblefs"
 )
 
 // Options of an engine. The zero value takes the defaults. Sizes are bytes.
@@ -117,7 +118,7 @@ func Open(fs vfs.FS, dir string, o Options) (*Engine, error) {
 
 func (e *Engine) pebbleOptions(o Options) *pebble.Options {
 	p := &pebble.Options{
-		FS:                          vfs.OnDiskFull(e.fs, e.space.wait),
+		FS:                          vfs.OnDiskFull(pebblefs.Ordered(e.fs), e.space.wait),
 		Lock:                        e.lock,
 		Comparer:                    comparer,
 		FormatMajorVersion:          pebbleFormat,

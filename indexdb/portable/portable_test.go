@@ -36,6 +36,9 @@ func FuzzFold(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
+		if len(s) > 255 {
+			return // no name is longer
+		}
 		Check(s)
 		if utf8.ValidString(s) && Fold(Fold(s)) != Fold(s) {
 			t.Errorf("folding %q twice differs", s)
