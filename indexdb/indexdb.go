@@ -4,7 +4,8 @@
 //
 // The rules are written once, over an Engine; pebbleidx is an engine.
 // Start with this file (the contract), then commit.go (compare and swap), then
-// keys.go (the key layout; docs/formats.md shows it as a table).
+// keys.go (the key layout; docs/formats/index.md shows it as tables). Of commit.go,
+// commit_state.go builds the state after a commit and commit_judge.go judges it.
 //
 // Invariants: I7 (replaying an operation equals once), I8 (sequence numbers rise
 // without gaps, entries never change), I9 (one live parent, no cycles, one node
