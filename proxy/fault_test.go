@@ -210,6 +210,7 @@ func TestLostPacks(t *testing.T) {
 		t.Fatalf("got %d missing for %d, want 20", len(m.IDs), m.Op)
 	}
 	p.sendAll(ask[10:])
+	waitFor(t, func() bool { return w.srv.metrics.Packs.Load() == int64(p.packs) })
 	p.committed(p.commit(ch)) // with the same offer
 	if got := a.fetchAll(f, ch.Node, 0); !bytes.Equal(got, data.data) {
 		t.Error("the content differs")

@@ -84,7 +84,20 @@ func FuzzPush(f *testing.F) {
 		}
 		p.st.Flush() // the push may have ended; then nobody reads it
 		p.st.raw.Close()
-		a.push(folder).put("alive", noise(9, 2*testChunk))
+		q := a.push(folder)
+		alive := a.file(noise(9, 2*testChunk))
+		op := q.offer(alive)
+		q.sendAll(missing(alive, expect[*protocol.Missing](q)))
+		for done := false; !done; { // such short patience may run out before the pack is here
+			q.commit(q.create("alive", op, alive))
+			switch m := q.until().(type) {
+			case *protocol.Committed:
+				done = true
+			case *protocol.Missing:
+			default:
+				t.Fatalf("another push got %T %+v", m, m)
+			}
+		}
 		a.conn.Close(0, "")
 		wg.Wait()
 		w.stop()

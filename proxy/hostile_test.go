@@ -14,7 +14,7 @@ import (
 )
 
 // impatient limits make the waits of tests short.
-var impatient = Limits{PackGrace: 30 * time.Millisecond, CommitPatience: 60 * time.Millisecond, StopPatience: 5 * time.Second}
+var impatient = Limits{PackGrace: 30 * time.Millisecond, CommitPatience: 300 * time.Millisecond, StopPatience: 5 * time.Second}
 
 // Chunks that do not hash to what was asked for never arrive: the packs are
 // refused, the third one ends the push, and nothing is committed.
