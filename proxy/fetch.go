@@ -30,7 +30,7 @@ func (r *reading) fetch(m *protocol.Fetch) error {
 			return f.broken
 		}
 		if err != nil && f.failed == nil {
-			f.failed = &sendonce.Error{Op: "fetch", Path: nameOf(n, it.Node), Err: err}
+			f.failed = &sendonce.Error{Op: "fetch", Detail: nameOf(n, it.Node) + ": " + protocol.FailOf(m.Op, err).Detail, Err: err}
 		}
 		if sendonce.KindOf(err) == sendonce.KindLimit {
 			break
@@ -45,6 +45,7 @@ func (r *reading) fetch(m *protocol.Fetch) error {
 	return r.st.Send(&protocol.Done{Op: m.Op})
 }
 
+// nameOf names a file in a text that travels: paths of errors do not.
 func nameOf(n *sendonce.Node, id sendonce.NodeID) string {
 	if n == nil {
 		return id.String()
@@ -112,7 +113,7 @@ func (f *fetch) flush() error {
 		f.pe.srv.metrics.ChunksDamaged.Add(int64(len(bad)))
 		for i, id := range ids {
 			if f.failed == nil && id == bad[0] {
-				f.failed = &sendonce.Error{Op: "fetch", Path: files[i], Kind: sendonce.KindDamaged, Detail: "chunk " + id.String() + " is damaged or lost on the server",
+				f.failed = &sendonce.Error{Op: "fetch", Kind: sendonce.KindDamaged, Detail: files[i] + ": chunk " + id.String() + " is damaged or lost on the server",
 					Hint: "a device that has the file sends the chunk again at its next full pass"}
 			}
 		}

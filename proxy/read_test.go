@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"sendonce"
@@ -283,7 +284,7 @@ func TestDamagedChunk(t *testing.T) {
 	items := []protocol.FetchItem{{Node: bad.Node, First: 2, Count: 1}, {Node: good.Node, Count: 4}}
 	w.must(st.answer(&protocol.Fetch{Op: 1, Folder: f, Items: items}))
 	got, fail := a.chunks(st)
-	if fail == nil || fail.Kind != sendonce.KindDamaged || len(got) < 4 {
+	if fail == nil || fail.Kind != sendonce.KindDamaged || !strings.Contains(fail.Detail, "bad") || len(got) < 4 {
 		t.Fatalf("%d chunks, %+v", len(got), fail)
 	}
 	store.rot = sendonce.ID{}
