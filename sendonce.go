@@ -3,8 +3,10 @@ package sendonce
 import (
 	"crypto/sha256"
 	"encoding/base32"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"math/bits"
 	"strings"
 )
 
@@ -45,8 +47,8 @@ type Edit struct {
 	Skip, Keep, Insert uint64
 }
 
-// NodeID names a node of a folder for its whole life; 16 random bytes made by
-// the device that created the node. The root's is the folder's.
+// NodeID names a node of a folder for its whole life; 16 bytes made by the
+// device that created the node (see Step). The root's is the folder's.
 type NodeID [16]byte
 
 // IsZero reports whether id names no node.
@@ -54,6 +56,17 @@ func (id NodeID) IsZero() bool { return id == NodeID{} }
 
 // String returns the ID in hexadecimal.
 func (id NodeID) String() string { return hex.EncodeToString(id[:]) }
+
+// Step returns the ID that is n away, as 128-bit big-endian numbers that wrap
+// around. A device draws 16 random bytes once and numbers the nodes of a pass
+// from there: they then travel as small differences and lie together in the index.
+func (id NodeID) Step(n int64) NodeID {
+	low, carry := bits.Add64(binary.BigEndian.Uint64(id[8:]), uint64(n), 0)
+	high, _ := bits.Add64(binary.BigEndian.Uint64(id[:8]), uint64(n>>63), carry)
+	binary.BigEndian.PutUint64(id[8:], low)
+	binary.BigEndian.PutUint64(id[:8], high)
+	return id
+}
 
 // FolderID names a folder.
 type FolderID [16]byte

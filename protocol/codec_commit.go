@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"encoding/binary"
 	"math"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -18,7 +19,8 @@ const (
 	flagMeta    = 1 << 4
 	flagContent = 1 << 5
 	flagBase    = 1 << 6
-	flagAll     = 1<<7 - 1
+	flagNode    = 1 << 7
+	flagAll     = 1<<8 - 1
 )
 
 // The forms of an entry of Commit.contents.
@@ -121,7 +123,8 @@ func (c *Change) check(op uint64) error {
 func (m *Commit) toPB() proto.Message {
 	p := &pb.Commit{Op: m.Op, Id: raw(m.ID[:]), Snapshot: m.Snapshot}
 	n := len(m.Changes)
-	p.Nodes, p.Flags = make([]byte, 0, n*len(sendonce.NodeID{})), make([]uint32, 0, n)
+	p.Flags = make([]uint32, 0, n)
+	var node sendonce.NodeID
 	parents := make(map[sendonce.NodeID]uint32)
 	var mtime int64
 	var offer uint64
@@ -129,7 +132,13 @@ func (m *Commit) toPB() proto.Message {
 		c := &m.Changes[i]
 		at := uint32(i)
 		flags := uint32(c.Kind) & flagKind
-		p.Nodes = append(p.Nodes, c.Node[:]...)
+		if step, ok := nodeStep(node, c.Node); ok {
+			p.NodeSteps = append(p.NodeSteps, step)
+		} else {
+			flags |= flagNode
+			p.Nodes = append(p.Nodes, c.Node[:]...)
+		}
+		node = c.Node
 		if c.Delete {
 			flags |= flagDelete
 		}
@@ -183,6 +192,14 @@ func (m *Commit) toPB() proto.Message {
 	return p
 }
 
+// nodeStep returns how far node is from prev, if saying so is shorter than
+// naming it. Nodes that were made together have numbers that are near.
+func nodeStep(prev, node sendonce.NodeID) (int64, bool) {
+	step := int64(binary.BigEndian.Uint64(node[8:]) - binary.BigEndian.Uint64(prev[8:]))
+	const near = 1 << 48
+	return step, -near < step && step < near && prev.Step(step) == node
+}
+
 func (m *Commit) fromPB(b []byte) error {
 	var p pb.Commit
 	if err := decode(b, &p); err != nil {
@@ -197,7 +214,7 @@ func (m *Commit) fromPB(b []byte) error {
 		return err
 	}
 	c := columns{p: &p}
-	if len(p.Nodes) != n*len(sendonce.NodeID{}) || len(p.Mtimes) != len(p.Modes) || len(p.NameSizes) != len(p.ParentIndex) ||
+	if len(p.Nodes)/len(sendonce.NodeID{})+len(p.NodeSteps) != n || len(p.Nodes)%len(sendonce.NodeID{}) != 0 || len(p.Mtimes) != len(p.Modes) || len(p.NameSizes) != len(p.ParentIndex) ||
 		len(p.RootIndex)*len(sendonce.ID{}) != len(p.Roots) || len(p.BaseOpIndex) != len(p.BaseOps) || len(p.XattrIndex) != len(p.Xattrs) {
 		return invalid("columns of different length")
 	}
@@ -220,13 +237,14 @@ func (m *Commit) fromPB(b []byte) error {
 type columns struct {
 	p     *pb.Commit
 	used  int // parents used so far: the table is in order of first use
+	node  sendonce.NodeID
 	mtime int64
 	offer uint64
 }
 
 func (s *columns) empty() bool {
 	p := s.p
-	return len(p.Bases) == 0 && len(p.ParentIndex) == 0 && len(p.Names) == 0 && len(p.Modes) == 0 && len(p.Contents) == 0 &&
+	return len(p.Nodes) == 0 && len(p.NodeSteps) == 0 && len(p.Bases) == 0 && len(p.ParentIndex) == 0 && len(p.Names) == 0 && len(p.Modes) == 0 && len(p.Contents) == 0 &&
 		len(p.Data) == 0 && len(p.RootIndex) == 0 && len(p.BaseOpIndex) == 0 && len(p.XattrIndex) == 0 &&
 		len(p.Parents) == s.used*len(sendonce.NodeID{})
 }
@@ -237,7 +255,16 @@ func (s *columns) change(i int, c *Change) error {
 	if flags&^flagAll != 0 {
 		return invalid("unknown flags %#x", flags)
 	}
-	copy(c.Node[:], p.Nodes[i*len(c.Node):])
+	switch {
+	case flags&flagNode != 0 && len(p.Nodes) > 0:
+		p.Nodes = p.Nodes[copy(s.node[:], p.Nodes):]
+	case flags&flagNode == 0 && len(p.NodeSteps) > 0:
+		s.node = s.node.Step(p.NodeSteps[0])
+		p.NodeSteps = p.NodeSteps[1:]
+	default:
+		return invalid("no node")
+	}
+	c.Node = s.node
 	c.Kind = sendonce.Kind(flags & flagKind)
 	c.Delete = flags&flagDelete != 0
 	if flags&flagBase != 0 {

@@ -130,7 +130,7 @@ func firstPush(n int) *Commit {
 	mtime := sampleTime.UnixNano()
 	for i := range n {
 		mtime += int64(i%7) * 1e9 * 3600 * 24 * 13 // as unlike as files of years
-		c.Changes = append(c.Changes, Change{Node: sendonce.NodeID{1, byte(i), byte(i >> 8)}, SetPlace: true, Parent: sendonce.NodeID{2, byte(i / 20)},
+		c.Changes = append(c.Changes, Change{Node: sendonce.NodeID{1, 2, 3, 15: 250}.Step(int64(i)), SetPlace: true, Parent: sendonce.NodeID{2, byte(i / 20)},
 			Name: fmt.Sprintf("file-%05d.go", i), Kind: sendonce.KindFile, SetMeta: true, Mode: 0o644, MTimeNS: mtime, SetContent: true, Offer: uint64(i + 1)})
 	}
 	return c

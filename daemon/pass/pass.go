@@ -95,6 +95,7 @@ type pass struct {
 	later   []scan.Change   // wait until this pass has deleted or moved what holds their name
 	names   map[string]bool // paths of later
 	final   bool            // later is being worked on
+	ids     nodeIDs
 	removed []scan.Change
 	meter   *meter
 
@@ -440,7 +441,7 @@ func (p *pass) note(it *item, node sendonce.NodeID) {
 
 func (p *pass) newID(it *item) (err error) {
 	if it.local.Node.IsZero() {
-		_, err = io.ReadFull(p.Rand, it.local.Node[:])
+		it.local.Node, err = p.ids.next(p.Rand)
 	}
 	return err
 }

@@ -993,16 +993,16 @@ func (x *StoredAck) GetThrough() uint64 {
 	return 0
 }
 
-// Commit holds its changes as columns. Change i has nodes[i] and flags[i]; a
-// column that a flag selects has one entry for each change with that flag, in
-// order.
+// Commit holds its changes as columns. Change i has flags[i]; a column that a
+// flag selects has one entry for each change with that flag, in order.
 type Commit struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Op          uint64                 `protobuf:"varint,1,opt,name=op,proto3" json:"op,omitempty"`
 	Id          []byte                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"` // 16 bytes
 	Snapshot    bool                   `protobuf:"varint,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
-	Nodes       []byte                 `protobuf:"bytes,4,opt,name=nodes,proto3" json:"nodes,omitempty"`                                        // n x 16
-	Flags       []uint32               `protobuf:"varint,5,rep,packed,name=flags,proto3" json:"flags,omitempty"`                                // n: bits 0-1 kind, 2 delete, 3 place, 4 meta, 5 content, 6 base
+	Nodes       []byte                 `protobuf:"bytes,4,opt,name=nodes,proto3" json:"nodes,omitempty"`                                        // flag node: 16 bytes each
+	NodeSteps   []int64                `protobuf:"zigzag64,21,rep,packed,name=node_steps,json=nodeSteps,proto3" json:"node_steps,omitempty"`    // not flag node: ID (a 128-bit big-endian number) less the one before
+	Flags       []uint32               `protobuf:"varint,5,rep,packed,name=flags,proto3" json:"flags,omitempty"`                                // n: bits 0-1 kind, 2 delete, 3 place, 4 meta, 5 content, 6 base, 7 node
 	Bases       []uint64               `protobuf:"varint,6,rep,packed,name=bases,proto3" json:"bases,omitempty"`                                // flag base
 	Parents     []byte                 `protobuf:"bytes,7,opt,name=parents,proto3" json:"parents,omitempty"`                                    // k x 16: distinct parents in order of first use
 	ParentIndex []uint32               `protobuf:"varint,8,rep,packed,name=parent_index,json=parentIndex,proto3" json:"parent_index,omitempty"` // flag place: index into parents
@@ -1080,6 +1080,13 @@ func (x *Commit) GetSnapshot() bool {
 func (x *Commit) GetNodes() []byte {
 	if x != nil {
 		return x.Nodes
+	}
+	return nil
+}
+
+func (x *Commit) GetNodeSteps() []int64 {
+	if x != nil {
+		return x.NodeSteps
 	}
 	return nil
 }
@@ -2465,12 +2472,14 @@ const file_sendonce_proto_rawDesc = "" +
 	"\x03ids\x18\x03 \x01(\fR\x03ids\"5\n" +
 	"\tStoredAck\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\x04R\x02op\x12\x18\n" +
-	"\athrough\x18\x02 \x01(\x04R\athrough\"\x97\x04\n" +
+	"\athrough\x18\x02 \x01(\x04R\athrough\"\xb6\x04\n" +
 	"\x06Commit\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\x04R\x02op\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x1a\n" +
 	"\bsnapshot\x18\x03 \x01(\bR\bsnapshot\x12\x14\n" +
-	"\x05nodes\x18\x04 \x01(\fR\x05nodes\x12\x14\n" +
+	"\x05nodes\x18\x04 \x01(\fR\x05nodes\x12\x1d\n" +
+	"\n" +
+	"node_steps\x18\x15 \x03(\x12R\tnodeSteps\x12\x14\n" +
 	"\x05flags\x18\x05 \x03(\rR\x05flags\x12\x14\n" +
 	"\x05bases\x18\x06 \x03(\x04R\x05bases\x12\x18\n" +
 	"\aparents\x18\a \x01(\fR\aparents\x12!\n" +
