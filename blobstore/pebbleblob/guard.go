@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -32,25 +31,8 @@ func (g *guardFS) wrap(name string, f vfs.File, err error) (vfs.File, error) {
 }
 
 func (g *guardFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if strings.HasPrefix(g.PathBase(name), "marker.") {
-		if err := g.syncDir(g.PathDir(name)); err != nil {
-			return nil, err
-		}
-	}
 	f, err := g.FS.Create(name, c)
 	return g.wrap(name, f, err)
-}
-
-// syncDir makes the names in a directory durable. Pebble points to a new manifest
-// by creating a marker file, and syncs both names together: a crash in between
-// may leave the marker without the manifest on a filesystem that does not keep
-// the order, and the database would not open. So the older names go first.
-func (g *guardFS) syncDir(dir string) error {
-	d, err := g.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 func (g *guardFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {

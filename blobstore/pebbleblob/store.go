@@ -17,6 +17,7 @@ import (
 
 	"sendonce"
 	"sendonce/blobstore"
+	"sendonce/internal/pebblefs"
 )
 
 // Options of a store. The zero value is the default; sizes are bytes.
@@ -161,7 +162,7 @@ func Open(fsys vfs.FS, dir string, o Options) (*Store, error) {
 func (s *Store) pebbleOptions() *pebble.Options {
 	log := pebbleLogger{log: s.opts.Logger, fatal: s.gaveUp}
 	o := &pebble.Options{
-		FS:                 vfs.OnDiskFull(s.fs, s.disk.wait),
+		FS:                 vfs.OnDiskFull(pebblefs.Ordered(s.fs), s.disk.wait),
 		FormatMajorVersion: pebbleFormat,
 		CacheSize:          s.opts.CacheBytes,
 		MemTableSize:       s.opts.MemtableBytes,

@@ -16,6 +16,7 @@ import (
 
 	"sendonce"
 	"sendonce/daemon/state/internal/fatal"
+	"sendonce/internal/pebblefs"
 )
 
 // formatVersion is the number of the layout in keys.go and its values.
@@ -82,7 +83,7 @@ func Open(fs vfs.FS, dir string, o Options) (*DB, error) {
 func (d *DB) open() (err error) {
 	defer d.catch(&err, "open state")
 	o := &pebble.Options{
-		FS:                          d.fs,
+		FS:                          pebblefs.Ordered(d.fs),
 		Lock:                        d.lock,
 		Logger:                      &d.log,
 		FormatMajorVersion:          pebble.FormatNewest,
