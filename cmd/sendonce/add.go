@@ -55,12 +55,34 @@ func attach(ctx context.Context, a *app, c client, dir, folder string, portable 
 	if portable {
 		names = sendonce.NamesPortable
 	}
+	if folder == "" {
+		var err error
+		if folder, err = defaultFolder(ctx, c, dir); err != nil {
+			return err
+		}
+	}
 	f, err := c.Attach(ctx, dir, folder, names)
 	if err != nil {
 		return err
 	}
 	a.note("%s is attached to folder %q (%s)", printable(f.Dir), f.Name, f.Role)
 	return nil
+}
+
+// defaultFolder names the folder for a directory when the user did not. The first
+// directory of a device may take the only folder that its invite names (""); a
+// later one has the name of the directory.
+func defaultFolder(ctx context.Context, c client, dir string) (string, error) {
+	s, err := c.Status(ctx)
+	if err != nil || len(s.Folders) == 0 {
+		return "", err
+	}
+	for _, f := range s.Folders {
+		if f.Dir == dir { // again: Attach knows which
+			return "", nil
+		}
+	}
+	return filepath.Base(dir), nil
 }
 
 // absolute makes a directory of the command line mean the same to a daemon with

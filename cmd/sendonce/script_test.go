@@ -2,6 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,7 +23,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"sendonce": main})
+	testscript.Main(m, map[string]func(){"sendonce": main, "get": cmdGet})
 }
 
 // TestScripts runs the real program. Besides the commands of testscript there
@@ -30,6 +34,7 @@ func TestMain(m *testing.M) {
 //	setenv NAME                      sets a variable to the last stdout, trimmed
 //	sigterm WORD                     sends SIGTERM to the background command with that argument
 //	same DIR1 DIR2                   compares two trees byte for byte
+//	exec get URL                     prints what a server answers
 //	append FILE TEXT                 adds a line to a file
 //	touch-tree DIR N                 makes N small files
 func TestScripts(t *testing.T) {
@@ -58,10 +63,38 @@ func setupScript(e *testscript.Env) error {
 			return err
 		}
 	}
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
 	e.Setenv("HOME", home)
+	e.Setenv("FREE_PORT", port)
+	e.Setenv("LONG", strings.Repeat("long-", 20))
 	e.Setenv("SENDONCE_STATE", filepath.Join(home, "state"))
 	e.Setenv("SENDONCE_CONFIG", config)
 	return nil
+}
+
+// freePort finds a TCP port that nobody uses now.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, errors.Join(err, l.Close())
+}
+
+// cmdGet is a program of its own in the scripts, so that its output is stdout.
+func cmdGet() {
+	resp, err := http.Get(os.Args[1])
+	if err == nil {
+		_, err = io.Copy(os.Stdout, resp.Body)
+	}
+	if err != nil || resp.StatusCode != http.StatusOK {
+		fmt.Fprintln(os.Stderr, err, resp)
+		os.Exit(1)
+	}
 }
 
 func cmdExits(ts *testscript.TestScript, neg bool, args []string) {

@@ -69,9 +69,9 @@ func runStatus(ctx context.Context, a *app, o statusOptions) error {
 			if f.Detail != "" {
 				state += " (" + oneLine(f.Detail) + ")"
 			}
-			// Only a daemon remembers what its last pass found.
+			// What the last pass found is known only if LastSync is.
 			last, conflicts, skipped := "-", "-", "-"
-			if s.Daemon {
+			if !f.LastSync.IsZero() {
 				last, conflicts, skipped = human.Ago(f.LastSync, a.now()), fmt.Sprint(len(f.Conflicts)), fmt.Sprint(len(f.Skipped))
 			}
 			row(printable(f.Name), printable(f.Dir), f.Role, state, fmt.Sprint(f.Seq), last, human.Count(f.Behind), conflicts, skipped)

@@ -37,7 +37,7 @@ and the summary as the last one.`,
 		},
 	}
 	c.Flags().BoolVar(&o.json, "json", false, "print the summary as JSON, after progress as JSON lines")
-	c.Flags().BoolVarP(&o.dryRun, "dry-run", "n", false, "send nothing; say what would be sent")
+	c.Flags().BoolVarP(&o.dryRun, "dry-run", "n", false, "send nothing; say how much may have changed")
 	return c
 }
 
@@ -93,7 +93,8 @@ func printSummary(a *app, s daemon.Summary, dryRun bool) error {
 	return a.table(func(row func(...string)) {
 		row("seen", seen)
 		if dryRun {
-			row("would send", human.Plural(s.Changes, "change"))
+			// Files are not read in a dry run: one with a new date may turn out equal.
+			row("would send", "up to "+human.Plural(s.Changes, "change"))
 			row("took", took)
 			return
 		}

@@ -21,9 +21,9 @@ type bar struct {
 func newBar(w io.Writer) *bar {
 	b := &bar{}
 	b.text.Store(new(string))
-	b.container = mpb.New(mpb.WithOutput(w), mpb.WithWidth(20), mpb.WithRefreshRate(120*time.Millisecond), mpb.WithAutoRefresh())
+	b.container = mpb.New(mpb.WithOutput(w), mpb.WithRefreshRate(120*time.Millisecond), mpb.WithAutoRefresh())
 	style := mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]")
-	b.bar = b.container.New(0, style, mpb.BarRemoveOnComplete(),
+	b.bar = b.container.New(0, style, mpb.BarRemoveOnComplete(), mpb.BarWidth(20),
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return *b.text.Load() })))
 	return b
 }
