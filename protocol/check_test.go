@@ -216,7 +216,7 @@ func TestMalformedBodies(t *testing.T) {
 		return &pb.Commit{Op: 9, Id: id, Nodes: bytes16(byte(len(f)))[:0], Flags: f}
 	}
 	commit := func(f uint32, edit func(*pb.Commit)) *pb.Commit {
-		p := flags(f)
+		p := flags(f | flagNode)
 		p.Nodes = id
 		edit(p)
 		return p
@@ -274,9 +274,16 @@ func TestMalformedBodies(t *testing.T) {
 		{TypeLogEntries, &pb.LogEntries{Entries: []*pb.LogEntry{{Device: short}}}},
 		{TypeLogEntries, &pb.LogEntries{Entries: []*pb.LogEntry{{Nodes: []*pb.Node{{Id: short}}}}}},
 		{TypeCommit, &pb.Commit{Op: 1, Id: short}},
-		{TypeCommit, &pb.Commit{Op: 1, Id: id, Flags: make([]uint32, 1001), Nodes: make([]byte, 16*1001)}},
+		{TypeCommit, &pb.Commit{Op: 1, Id: id, Flags: make([]uint32, 1001), NodeSteps: make([]int64, 1001)}},
 		{TypeCommit, flags(1)},
-		{TypeCommit, commit(1<<7, func(*pb.Commit) {})},
+		{TypeCommit, commit(1<<8, func(*pb.Commit) {})},
+		{TypeCommit, commit(base|meta, func(p *pb.Commit) { // a step where the flag says a whole ID
+			p.Bases, p.Modes, p.Mtimes, p.Nodes, p.NodeSteps = []uint64{1}, []uint32{1}, []int64{1}, nil, []int64{1}
+		})},
+		{TypeCommit, &pb.Commit{Op: 9, Id: id, Flags: []uint32{base | meta}, Nodes: id, Bases: []uint64{1}, Modes: []uint32{1}, Mtimes: []int64{1}}},
+		{TypeCommit, commit(base|meta, func(p *pb.Commit) {
+			p.Bases, p.Modes, p.Mtimes, p.NodeSteps = []uint64{1}, []uint32{1}, []int64{1}, []int64{1}
+		})},
 		{TypeCommit, commit(base|meta, func(p *pb.Commit) { p.Modes, p.Mtimes = []uint32{1}, []int64{1} })},
 		{TypeCommit, commit(base|meta, func(p *pb.Commit) { p.Bases, p.Modes = []uint64{1}, []uint32{1} })},
 		{TypeCommit, commit(base|meta, func(p *pb.Commit) { p.Bases = []uint64{1} })},
