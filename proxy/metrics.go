@@ -70,7 +70,7 @@ func (m *Metrics) List() []Metric {
 	}
 }
 
-// metrics adds what the server knows of the present moment.
+// metricList adds what the server knows of the present moment.
 func (s *Server) metricList() []Metric {
 	devices := s.devices.counts()
 	conns := 0

@@ -107,6 +107,8 @@ type Server struct {
 	pushes  *pushTable
 	feeds   *feedTable
 
+	randomness sync.Mutex // around cfg.Rand
+
 	stopping chan struct{} // closed when Run begins to stop
 	wg       sync.WaitGroup
 }
@@ -228,6 +230,8 @@ func (s *Server) watch(ctx context.Context) {
 
 // random fills b from the injected source.
 func (s *Server) random(b []byte) error {
+	s.randomness.Lock()
+	defer s.randomness.Unlock()
 	if _, err := io.ReadFull(s.cfg.Rand, b); err != nil {
 		return &sendonce.Error{Op: "read randomness", Kind: sendonce.KindInternal, Err: err}
 	}
