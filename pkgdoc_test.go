@@ -64,6 +64,19 @@ func checkPackageDocs(files []source) (bad []string) {
 
 func pathBase(dir string) string { return dir[strings.LastIndex(dir, "/")+1:] }
 
+// large are the packages that were looked at and hold one idea all the same, and
+// the size that they may not pass without being looked at again.
+var large = map[string]struct {
+	lines int
+	why   string
+}{
+	"cmd/sendonce":      {3600, "a file for each subcommand; nothing imports it"},
+	"indexdb":           {3900, "the rules of the index, written once: they share the rows and one transaction"},
+	"indexdb/indextest": {2700, "one conformance suite, a file for each part of the contract"},
+	"protocol":          {2900, "the messages and their one codec, whose methods belong to the messages' package"},
+	"proxy":             {4200, "the conversations of one connection, a file for each"},
+}
+
 // checkSizes returns files and packages that have grown too large to read.
 func checkSizes(files []source) (bad []string) {
 	for dir, pkg := range packages(files) {
@@ -74,8 +87,15 @@ func checkSizes(files []source) (bad []string) {
 				bad = append(bad, fmt.Sprintf("%s has %d lines, the limit is %d: split it", s.path, n, maxFileLines))
 			}
 		}
-		if total >= maxPackageLines {
-			bad = append(bad, fmt.Sprintf("package folder %q has %d lines, the limit is %d: split it", dir, total, maxPackageLines))
+		limit := maxPackageLines
+		if l, ok := large[dir]; ok {
+			limit = l.lines
+			if total < maxPackageLines && len(files) > 1 {
+				bad = append(bad, fmt.Sprintf("package folder %q has only %d lines: take it off the list of large ones", dir, total))
+			}
+		}
+		if total >= limit {
+			bad = append(bad, fmt.Sprintf("package folder %q has %d lines, the limit is %d: split it", dir, total, limit))
 		}
 	}
 	return bad
