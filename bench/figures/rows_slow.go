@@ -1,0 +1,278 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"sendonce/bench/figures/corpus"
+	"sendonce/bench/figures/measure"
+	"sendonce/bench/figures/stages"
+	"sendonce/bench/figures/twonet"
+)
+
+// linkRate is the shaped link's, in bytes a second.
+const linkRate = linkMbit * 1e6 / 8
+
+func link(ctx context.Context, b *bench) error {
+	const row = "link"
+	const size = 256 << 20
+	dir, err := b.dir("link")
+	if err != nil {
+		return err
+	}
+	if err := corpus.Random(filepath.Join(dir, "file"), size, 61); err != nil {
+		return err
+	}
+	if err := pause(ctx, corpus.Age); err != nil {
+		return err
+	}
+	s, err := b.server(ctx, b.net)
+	if err != nil {
+		return err
+	}
+	defer s.remove()
+	d, err := s.device(ctx, "one", dir, "folder")
+	if err != nil {
+		return err
+	}
+	syscall.Sync()
+	before, err := b.net.Client.Counters()
+	if err != nil {
+		return err
+	}
+	stop := b.net.Client.Sample(50 * time.Millisecond)
+	p, err := d.sync(ctx)
+	points := stop()
+	if err != nil {
+		return err
+	}
+	after, err := b.net.Client.Counters()
+	if err != nil {
+		return err
+	}
+	sent := after.Sub(before)
+	burst := twonet.Find(points, linkRate)
+	b.atLeast(row, "part of the time that the link was busy, first to last data", "%", 95, 100*burst.Fraction)
+	b.info(row, "intervals of 50 ms under half the rate", "", float64(burst.Slow))
+	b.info(row, "intervals in all", "", float64(burst.Samples))
+	b.info(row, "longest stretch under half the rate", "s", burst.Longest.Seconds())
+	least := float64(sent.TxBytes) / linkRate
+	b.atMost(row, "wall (bar: interface bytes / rate x 1.05 + 0.5 s)", "s", least*1.05+0.5, p.client.Wall.Seconds())
+	b.info(row, "interface bytes / rate", "s", least)
+	b.info(row, "interface bytes up / content", "x", float64(sent.TxBytes)/size)
+	b.info(row, "interface bytes down", "B", float64(sent.RxBytes))
+	b.info(row, "CPU, client", "s", p.client.CPU.Seconds())
+	b.info(row, "CPU, proxy", "s", p.proxyCPU.Seconds())
+	return nil
+}
+
+const (
+	killCount   = 20
+	killContent = 1 << 30
+	killLarge   = 600 << 20 // of it, in one file
+)
+
+// killer is the state of the kills row.
+type killer struct {
+	b      *bench
+	s      *server
+	d      *device
+	client *measure.Process
+	out    *bytes.Buffer
+	rng    *rand.Rand
+
+	inside  int // kills inside a push
+	looks   []stages.Audit
+	hung    int // clients that did not notice the proxy's death
+	restart int // pushes that ended by themselves after the proxy had died
+}
+
+func kills(ctx context.Context, b *bench) error {
+	const row = "kills"
+	dir, err := b.dir("kills")
+	if err != nil {
+		return err
+	}
+	if err := corpus.Random(filepath.Join(dir, "large"), killLarge, 71); err != nil {
+		return err
+	}
+	const parts = 24
+	for i := range parts {
+		if err := corpus.Random(filepath.Join(dir, fmt.Sprintf("part%02d", i)), (killContent-killLarge)/parts, uint64(80+i)); err != nil {
+			return err
+		}
+	}
+	if err := pause(ctx, corpus.Age); err != nil {
+		return err
+	}
+	const seed = 7
+	k := &killer{b: b, rng: rand.New(rand.NewPCG(seed, 0))}
+	if k.s, err = b.server(ctx, b.net); err != nil {
+		return err
+	}
+	defer func() { k.s.remove() }()
+	if k.d, err = k.s.device(ctx, "one", dir, "folder"); err != nil {
+		return err
+	}
+	before, err := b.net.Client.Counters()
+	if err != nil {
+		return err
+	}
+	begun := time.Now()
+	if err := k.startClient(); err != nil {
+		return err
+	}
+	for i := range killCount {
+		if err := k.progress(ctx); err != nil {
+			return err
+		}
+		if i%2 == 0 {
+			err = k.killClient(ctx)
+		} else {
+			err = k.killProxy(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err = k.client.Wait(ctx)
+	if err != nil {
+		return fmt.Errorf("the last push: %w", err)
+	}
+	wall := time.Since(begun)
+	after, err := b.net.Client.Counters()
+	if err != nil {
+		return err
+	}
+
+	to := filepath.Join(b.tmp, "restored")
+	if _, _, _, err := k.d.restore(ctx, to); err != nil {
+		return err
+	}
+	equal := b.same(ctx, dir, to)
+	k.s.stop()
+	end, err := stages.Open(ctx, k.s.data)
+	if err != nil {
+		return err
+	}
+	again, explained := end.SentAgain(k.looks)
+	stored, extra := copies(end)
+	sent := after.Sub(before)
+
+	b.holds(row, "kills of client and proxy inside a push", fmt.Sprint(killCount), k.inside == killCount, fmt.Sprint(k.inside))
+	b.holds(row, "restored equals the source, byte for byte", "equal", equal == nil, equalText(equal))
+	b.atMost(row, "acknowledged chunks that were stored again", "", 0, float64(again))
+	b.info(row, "chunks stored again that had not been acknowledged", "", float64(explained))
+	b.info(row, "chunks", "", float64(stored))
+	b.info(row, "bytes of chunks stored twice", "B", float64(extra))
+	b.info(row, "interface bytes up", "B", float64(sent.TxBytes))
+	b.info(row, "interface bytes up / content", "x", float64(sent.TxBytes)/killContent)
+	b.info(row, "interface bytes up beyond content, a kill", "B", float64(sent.TxBytes-killContent)/killCount)
+	b.info(row, "wall", "s", wall.Seconds())
+	b.info(row, "interface bytes / rate", "s", float64(sent.TxBytes)/linkRate)
+	b.holds(row, "pushes that did not notice within 20 s that the proxy had died", "0", k.hung == 0, fmt.Sprint(k.hung))
+	return os.RemoveAll(dir)
+}
+
+// copies counts the distinct chunks of a look, and the bytes of further copies.
+func copies(a stages.Audit) (chunks int, extra int64) {
+	seen := map[[32]byte]bool{}
+	for _, c := range a.Copies {
+		if seen[c.ID] {
+			extra += int64(c.Size)
+		}
+		seen[c.ID] = true
+	}
+	return len(seen), extra
+}
+
+func (k *killer) startClient() (err error) {
+	k.out = &bytes.Buffer{}
+	k.client, err = k.b.procs.Start(k.d.command(k.out, "sync", "--json"))
+	return err
+}
+
+// progress waits until the push has sent a few MB since the last death. That
+// the content is not done yet follows from the client still being there.
+func (k *killer) progress(ctx context.Context) error {
+	before, err := k.b.net.Client.Counters()
+	if err != nil {
+		return err
+	}
+	// 20 kills must fit into the content: between 8 and 40 MB apart.
+	goal := before.TxBytes + int64(8e6+k.rng.Float64()*32e6)
+	deadline := time.Now().Add(2 * time.Minute)
+	for time.Now().Before(deadline) {
+		c, err := k.b.net.Client.Counters()
+		if err != nil {
+			return err
+		}
+		if c.TxBytes >= goal {
+			return nil
+		}
+		select {
+		case <-k.client.Done():
+			_, err := k.client.Wait(ctx)
+			return fmt.Errorf("a push ended by itself: %w: %s", err, k.out)
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return errors.New("a push makes no progress")
+}
+
+// alive counts a kill as inside a push if the push is still running.
+func (k *killer) alive() {
+	select {
+	case <-k.client.Done():
+	default:
+		k.inside++
+	}
+}
+
+// killClient kills the client, and waits until the proxy has made durable what
+// it had received, so that any chunk stored twice later is one sent again.
+func (k *killer) killClient(ctx context.Context) error {
+	k.alive()
+	k.client.Kill()
+	if err := pause(ctx, 1500*time.Millisecond); err != nil { // the proxy's batch waits for 1 s at most
+		return err
+	}
+	if _, err := measure.Quiet(ctx, k.s.process.PID()); err != nil {
+		return err
+	}
+	return k.startClient()
+}
+
+// killProxy kills the proxy, looks into its data, starts it again and lets the
+// client find out.
+func (k *killer) killProxy(ctx context.Context) error {
+	k.alive()
+	k.s.kill()
+	look, err := stages.Open(ctx, k.s.data)
+	if err != nil {
+		return err
+	}
+	k.looks = append(k.looks, look)
+	if err := k.s.start(ctx); err != nil {
+		return err
+	}
+	select {
+	case <-k.client.Done():
+		k.restart++
+	case <-time.After(patience):
+		k.hung++
+		k.client.Kill()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return k.startClient()
+}
