@@ -101,10 +101,10 @@ func (p *pass) Committed(jobs []*push.Job, r protocol.Receipt) error {
 
 // Failed notes a commit that was not applied; a further round settles it, or
 // lists it as a conflict. Part of push.Handler.
-func (p *pass) Failed(jobs []*push.Job, nodes []protocol.ConflictNode, missing []sendonce.ID) {
+func (p *pass) Failed(jobs []*push.Job, f push.Failure) {
 	p.retry.Store(true)
-	if len(missing) > 0 {
-		p.Log.Info("chunks vanished before they were committed; offering again", "folder", p.Folder.Name, "chunks", len(missing))
+	if n := len(f.Missing); n > 0 {
+		p.Log.Info("chunks vanished before they were committed; offering again", "folder", p.Folder.Name, "chunks", n)
 		return
 	}
 	byNode := make(map[sendonce.NodeID]*item, len(jobs))
@@ -112,7 +112,7 @@ func (p *pass) Failed(jobs []*push.Job, nodes []protocol.ConflictNode, missing [
 		it := j.Tag.(*item)
 		byNode[it.local.Node] = it
 	}
-	for _, n := range nodes {
+	for _, n := range f.Nodes {
 		if it := byNode[n.Node]; it != nil {
 			p.out.conflict(it.change.Path, conflictText(n.Reason))
 		}

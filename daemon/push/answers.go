@@ -19,7 +19,7 @@ type commitFrame struct {
 func (p *Push) answers() error {
 	for {
 		m, err := p.st.Next()
-		if errors.Is(err, io.EOF) && p.frames.empty() && p.commits.empty() {
+		if errors.Is(err, io.EOF) && p.said.Load() {
 			return nil
 		}
 		if err != nil {
@@ -41,7 +41,7 @@ func (p *Push) answer(m protocol.Message) error {
 	case *protocol.Missing:
 		if m.IDs != nil {
 			return p.commitAnswer(m.Op, func(c commitFrame) error {
-				p.h.Failed(c.jobs, nil, m.IDs)
+				p.h.Failed(c.jobs, Failure{Missing: m.IDs})
 				return nil
 			})
 		}
@@ -56,10 +56,16 @@ func (p *Push) answer(m protocol.Message) error {
 		})
 	case *protocol.Conflict:
 		return p.commitAnswer(m.Op, func(c commitFrame) error {
-			p.h.Failed(c.jobs, m.Nodes, nil)
+			p.h.Failed(c.jobs, Failure{Nodes: m.Nodes})
 			return nil
 		})
 	case *protocol.Fail:
+		if m.Op != 0 && m.Kind == sendonce.KindNotFound { // the base of an edit script
+			return p.commitAnswer(m.Op, func(c commitFrame) error {
+				p.h.Failed(c.jobs, Failure{NoBase: true})
+				return nil
+			})
+		}
 		return m.Err()
 	}
 	return broken("an answer of an unexpected type")
@@ -72,13 +78,13 @@ func broken(detail string) error {
 // missing hands the missing chunks of the oldest unanswered offer frame to the
 // packer.
 func (p *Push) missing(m *protocol.Missing) error {
-	f, ok := p.frames.peek()
+	f, ok := p.frames.peek() // never a mark: those go with the frame before them
 	if !ok || f.op != m.Op {
 		return broken("an answer to an offer that was not made")
 	}
 	for i, pc := range f.pieces {
 		if pc.data == nil || !m.IsMissing(i) {
-			p.drop([]piece{pc})
+			p.drop(pc)
 			continue
 		}
 		p.Stats.ChunksMissing.Add(1)
@@ -88,7 +94,16 @@ func (p *Push) missing(m *protocol.Missing) error {
 		}
 	}
 	p.frames.pop()
-	return nil
+	for {
+		f, ok := p.frames.peek()
+		if !ok || !f.mark {
+			return nil
+		}
+		if err := p.packs.flush(); err != nil {
+			return err
+		}
+		p.frames.pop()
+	}
 }
 
 func (p *Push) commitAnswer(op uint64, then func(commitFrame) error) error {

@@ -14,7 +14,9 @@ import (
 // has a congestion window of its own, which matters on lossy paths, and a run
 // loop of its own.
 type lines struct {
-	k *packer
+	k      *packer
+	dial   context.Context // ends when no further connection is wanted
+	enough context.CancelFunc
 
 	mu      sync.Mutex
 	sent    int64
@@ -32,7 +34,11 @@ const (
 	sendersPerLine = 2
 )
 
-func newLines(k *packer) *lines { return &lines{k: k, open: 1, retire: make(chan struct{})} }
+func newLines(k *packer) *lines {
+	l := &lines{k: k, open: 1, retire: make(chan struct{})}
+	l.dial, l.enough = context.WithCancel(k.p.ctx)
+	return l
+}
 
 func (l *lines) start() { l.serve(l.k.p.sess.Conn(), true) }
 
@@ -110,7 +116,7 @@ func (l *lines) grow(n int64) {
 	p.wg.Go(func() {
 		defer l.k.send.Done()
 		for range p.o.Connections - 1 {
-			conn, err := p.sess.Bulk(p.ctx)
+			conn, err := p.sess.Bulk(l.dial)
 			if err != nil {
 				p.o.Log.Debug("no further connection", "error", err)
 				return

@@ -17,12 +17,14 @@ type piece struct {
 type offerFrame struct {
 	op     uint64
 	pieces []piece
+	mark   bool // not an offer: here the pack under way is closed
 }
 
 // An offer frame leaves when it holds this much, so that the answer comes while
 // the file is still being read.
 const (
 	frameRefs  = 256
+	frameEdits = 1024 // far below protocol.MaxEdits
 	frameBytes = 2 << 20
 )
 
@@ -50,7 +52,10 @@ func (p *Push) newOffer(j *Job) *offering {
 // add offers one piece; a piece that the base holds is kept, not offered.
 func (o *offering) add(pc piece) error {
 	if o.diff != nil && o.diff.add(pc.ref) {
-		o.p.drop([]piece{pc})
+		o.p.drop(pc)
+		if len(o.diff.edits) >= frameEdits {
+			return o.send(false)
+		}
 		return nil
 	}
 	o.refs = append(o.refs, pc.ref)
@@ -64,10 +69,18 @@ func (o *offering) add(pc piece) error {
 
 func (o *offering) finish() error { return o.send(true) }
 
-// abandon gives back what is not sent yet; the offers before it stay unused.
-func (o *offering) abandon() {
-	o.p.drop(o.frame.pieces)
-	o.frame.pieces, o.refs = nil, nil
+// abandon gives back what is not sent yet. What was sent stays unused, but has
+// to be completed before the next offer may begin.
+func (o *offering) abandon() error {
+	o.p.drop(o.frame.pieces...)
+	o.frame, o.refs, o.bytes = offerFrame{}, nil, 0
+	if o.first {
+		return nil
+	}
+	if o.diff != nil {
+		o.diff.take()
+	}
+	return o.send(true)
 }
 
 func (o *offering) send(last bool) error {
@@ -91,7 +104,7 @@ func (o *offering) send(last bool) error {
 }
 
 // drop gives pieces back unused.
-func (p *Push) drop(pieces []piece) {
+func (p *Push) drop(pieces ...piece) {
 	for _, pc := range pieces {
 		if pc.data != nil {
 			p.mem.release(int64(len(pc.data)))

@@ -106,8 +106,9 @@ func (k *packer) finish() error {
 		return err
 	}
 	close(k.closed)
+	k.lines.enough()
 	done := make(chan struct{})
-	go func() { k.send.Wait(); close(done) }()
+	k.p.wg.Go(func() { k.send.Wait(); close(done) })
 	select {
 	case <-done:
 		return nil

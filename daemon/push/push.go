@@ -46,11 +46,18 @@ type Job struct {
 
 	seq      uint64
 	inline   []byte
+	known    chan struct{} // closed when the file was read, or found to be large
 	pieces   []piece       // of a small file
-	stream   chan piece    // of a large one
-	done     chan struct{} // small: read, or err
-	err      error
+	stream   chan piece    // of a large one; set before known is closed
+	err      error         // final when the job has been read
 	attempts int
+}
+
+// Failure says why a commit was not applied: one of its fields is set.
+type Failure struct {
+	Nodes   []protocol.ConflictNode // conflicts
+	Missing []sendonce.ID           // chunks that are gone: a new pass offers them again
+	NoBase  bool                    // a revision that an edit script builds on cannot be read: offer files as new
 }
 
 // Handler is told what becomes of the jobs. Ready and Unreadable are called in
@@ -66,9 +73,8 @@ type Handler interface {
 	// Committed reports that the jobs of one commit are durable. An error ends
 	// the push.
 	Committed(jobs []*Job, r protocol.Receipt) error
-	// Failed reports a commit that was not applied: a conflict (nodes is not
-	// empty) or chunks that are gone (then a new pass will offer them again).
-	Failed(jobs []*Job, nodes []protocol.ConflictNode, missing []sendonce.ID)
+	// Failed reports a commit that was not applied. The push goes on.
+	Failed(jobs []*Job, f Failure)
 }
 
 // Options of a push.
@@ -79,7 +85,7 @@ type Options struct {
 	Level       content.Level
 	Connections int           // at most, the first included; at least 1
 	Workers     int           // readers, and as many compressors; at least 1
-	Memory      int64         // bytes of chunks held; 0: 16 MiB
+	Memory      int64         // bytes of chunks held; 0: 16 MiB; raised to what the params need
 	BusyWait    time.Duration // before a file that changed is read again; 0: 100 ms
 	Now         func() time.Time
 	Rand        io.Reader
@@ -123,6 +129,8 @@ type Push struct {
 	frames   *queue[offerFrame]
 	commits  *queue[commitFrame]
 	inFlight chan struct{} // one token for each unanswered commit
+	said     atomic.Bool   // the emitter has ended its half of the stream
+	stopped  chan struct{} // closed when a cancelled push has let go of its stream
 
 	packs *packer
 }
@@ -135,6 +143,9 @@ func Start(ctx context.Context, sess *session.Session, o Options, h Handler, sta
 	if o.Memory == 0 {
 		o.Memory = 16 << 20
 	}
+	// Half of it must hold what can lie still while the job whose turn it is
+	// reads on: the pack under way, a whole small file, and a chunk for each.
+	o.Memory = max(o.Memory, 2*(sendonce.PackTarget+smallFile+2*int64(o.Params.Max)))
 	if o.BusyWait == 0 {
 		o.BusyWait = 100 * time.Millisecond
 	}
@@ -149,6 +160,8 @@ func Start(ctx context.Context, sess *session.Session, o Options, h Handler, sta
 	}
 	p.st = st
 	if err := st.Send(&protocol.PushOpen{Folder: o.Folder, Push: p.id}); err != nil {
+		st.Raw.Cancel(sendonce.KindInterrupted)
+		st.Raw.StopRecv(sendonce.KindInterrupted)
 		return nil, err
 	}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
@@ -156,8 +169,10 @@ func Start(ctx context.Context, sess *session.Session, o Options, h Handler, sta
 	p.order = make(chan *Job, 256)
 	p.frames, p.commits = newQueue[offerFrame](), newQueue[commitFrame]()
 	p.inFlight = make(chan struct{}, maxCommitsInFlight)
+	p.stopped = make(chan struct{})
 	p.packs = newPacker(p)
 	context.AfterFunc(p.ctx, func() {
+		defer close(p.stopped)
 		err := context.Cause(p.ctx)
 		p.mem.close(err)
 		p.frames.close(err)
@@ -188,11 +203,7 @@ func (p *Push) Add(j *Job) error {
 	p.added++
 	j.seq = p.added
 	if j.Open != nil {
-		if j.Size > smallFile {
-			j.stream = make(chan piece, 8)
-		} else {
-			j.done = make(chan struct{})
-		}
+		j.known = make(chan struct{})
 	}
 	// The emitter learns of the job first: readers may not run ahead of it by
 	// more than the two channels hold.
@@ -217,9 +228,15 @@ func (p *Push) Finish() error {
 	close(p.order)
 	p.wg.Wait()
 	err := context.Cause(p.ctx)
-	p.cancel(context.Canceled)
-	p.sess.CloseBulk()
+	p.end()
 	return err
+}
+
+// end lets go of the stream and the bulk connections.
+func (p *Push) end() {
+	p.cancel(context.Canceled)
+	<-p.stopped
+	p.sess.CloseBulk()
 }
 
 // Err returns what ended the push early, nil while it is well.
@@ -231,7 +248,7 @@ func (p *Push) Abort() {
 	close(p.todo)
 	close(p.order)
 	p.wg.Wait()
-	p.sess.CloseBulk()
+	p.end()
 }
 
 // emit is the one goroutine that speaks on the Push stream.
@@ -252,7 +269,10 @@ func (p *Push) emit() error {
 	if err := p.sendCommit(true); err != nil {
 		return err
 	}
-	if err := p.settle(); err != nil {
+	if err := p.st.Flush(); err != nil {
+		return err
+	}
+	if err := p.frames.waitEmpty(); err != nil { // then every chunk that is missing is known
 		return err
 	}
 	if err := p.packs.finish(); err != nil {
@@ -261,19 +281,8 @@ func (p *Push) emit() error {
 	if err := p.commits.waitEmpty(); err != nil {
 		return err
 	}
+	p.said.Store(true)
 	return p.st.Raw.Close() // the proxy ends its half, and answers returns
-}
-
-// settle waits until every offer is answered, then closes the pack under way:
-// after it, all that the commits sent so far need is on its way.
-func (p *Push) settle() error {
-	if err := p.st.Flush(); err != nil {
-		return err
-	}
-	if err := p.frames.waitEmpty(); err != nil {
-		return err
-	}
-	return p.packs.flush()
 }
 
 // nextJob waits for the next job, flushing what is buffered if there is none
@@ -312,25 +321,25 @@ func await[T any](p *Push, ch <-chan T) (T, bool, error) {
 }
 
 func (p *Push) emitJob(j *Job) error {
-	switch {
-	case j.Open == nil:
+	if j.Open == nil {
 		return p.commitIf(j, 0)
-	case j.stream != nil:
-		return p.emitStream(j)
 	}
 	select {
-	case <-j.done:
+	case <-j.known:
 	default:
-		if _, _, err := await(p, j.done); err != nil {
+		if _, _, err := await(p, j.known); err != nil {
 			return err
 		}
+	}
+	if j.stream != nil {
+		return p.emitStream(j)
 	}
 	if j.err != nil {
 		p.h.Unreadable(j, j.err)
 		return nil
 	}
 	if !p.h.Ready(j) {
-		p.drop(j.pieces)
+		p.drop(j.pieces...)
 		return nil
 	}
 	var op uint64
@@ -346,7 +355,7 @@ func (p *Push) emitJob(j *Job) error {
 		}
 		op = o.op
 	} else {
-		p.drop(j.pieces)
+		p.drop(j.pieces...)
 	}
 	j.pieces = nil
 	return p.commit(j, op)
@@ -364,12 +373,13 @@ func (p *Push) emitStream(j *Job) error {
 			break
 		}
 		if pc.reset { // the file changed: what was offered stays unused
-			o.abandon()
+			if err := o.abandon(); err != nil {
+				return err
+			}
 			o = p.newOffer(j)
 			continue
 		}
 		if j.HashOnly {
-			p.drop([]piece{pc})
 			continue
 		}
 		if err := o.add(pc); err != nil {
@@ -377,11 +387,13 @@ func (p *Push) emitStream(j *Job) error {
 		}
 	}
 	if j.err != nil {
-		o.abandon()
+		if err := o.abandon(); err != nil {
+			return err
+		}
 		p.h.Unreadable(j, j.err)
 		return nil
 	}
-	if !j.HashOnly {
+	if !j.HashOnly && len(j.inline) == 0 {
 		if err := o.finish(); err != nil {
 			return err
 		}
@@ -408,7 +420,7 @@ func (p *Push) commit(j *Job, op uint64) error {
 			j.Change.Root = p.o.Hasher.Root(j.Content)
 		}
 	}
-	n := changeSize(&j.Change)
+	n := protocol.ChangeSize(&j.Change)
 	if len(p.batch) == sendonce.MaxChanges || p.batchLen+n > maxCommitBytes {
 		if err := p.sendCommit(false); err != nil {
 			return err
@@ -419,17 +431,9 @@ func (p *Push) commit(j *Job, op uint64) error {
 	return nil
 }
 
-// maxCommitBytes keeps a Commit frame well under sendonce.MaxFrame.
-const maxCommitBytes = sendonce.MaxFrame * 3 / 4
-
-// changeSize is an upper estimate of a change's bytes in a Commit frame.
-func changeSize(c *protocol.Change) int {
-	n := 160 + len(c.Name) + len(c.Inline) + len(c.Target)
-	for _, x := range c.Xattrs {
-		n += 16 + len(x.Name) + len(x.Value)
-	}
-	return n
-}
+// maxCommitBytes is what the changes of a Commit frame may take; the rest is for
+// its other fields.
+const maxCommitBytes = sendonce.MaxFrame - 4<<10
 
 // sendCommit sends the batch. The last commit of a push ends the pass.
 func (p *Push) sendCommit(last bool) error {
@@ -439,7 +443,7 @@ func (p *Push) sendCommit(last bool) error {
 	select {
 	case p.inFlight <- struct{}{}:
 	default:
-		if err := p.settle(); err != nil {
+		if err := p.st.Flush(); err != nil {
 			return err
 		}
 		select {
@@ -459,5 +463,14 @@ func (p *Push) sendCommit(last bool) error {
 	p.commits.push(commitFrame{op: c.Op, id: c.ID, jobs: p.batch})
 	p.batch, p.batchLen = nil, 0
 	p.Stats.Commits.Add(1)
-	return p.st.Send(&c)
+	if err := p.st.Send(&c); err != nil {
+		return err
+	}
+	// The commit waits for its chunks, and nothing else may come for a long time
+	// (a huge file that the proxy has already): as soon as the offers before it
+	// are answered, the pack under way leaves, however small it is.
+	if p.frames.pushUnlessEmpty(offerFrame{mark: true}) {
+		return nil
+	}
+	return p.packs.flush()
 }

@@ -66,20 +66,22 @@ func (r *reader) job(j *Job) error {
 		if fatal = r.forget(j); fatal != nil {
 			break
 		}
+		wait := time.NewTimer(r.p.o.BusyWait * time.Duration(j.attempts))
 		select {
-		case <-time.After(r.p.o.BusyWait * time.Duration(j.attempts)):
+		case <-wait.C:
 		case <-r.p.ctx.Done():
+			wait.Stop()
 			return nil
 		}
 	}
 	if j.err != nil && j.stream == nil {
-		r.p.drop(j.pieces)
+		r.p.drop(j.pieces...)
 		j.pieces = nil
 	}
 	if j.stream != nil {
 		close(j.stream)
 	} else {
-		close(j.done)
+		close(j.known)
 	}
 	if fatal != nil && r.p.ctx.Err() != nil {
 		return nil
@@ -93,7 +95,7 @@ func (j *Job) Path() string { return j.Change.Name }
 // forget makes an attempt's pieces void.
 func (r *reader) forget(j *Job) error {
 	if j.stream == nil {
-		r.p.drop(j.pieces)
+		r.p.drop(j.pieces...)
 		j.pieces = nil
 		return nil
 	}
@@ -129,6 +131,13 @@ func (r *reader) attempt(j *Job) (error, error) {
 	if before.Type != fsys.Regular {
 		return errChanged, nil
 	}
+	if before, err = r.rest(f, before); err != nil {
+		return err, nil
+	}
+	if before.Size > smallFile && j.stream == nil {
+		j.stream = make(chan piece, 8)
+		close(j.known)
+	}
 	j.Manifest, j.inline, j.Length = nil, nil, 0
 	r.p.Stats.FilesRead.Add(1)
 	r.chunker.Reset(f, before.Size)
@@ -138,6 +147,9 @@ func (r *reader) attempt(j *Job) (error, error) {
 			break
 		}
 		if err != nil {
+			if now, e := f.Stat(); e == nil && changed(before, now) {
+				err = errChanged // the trouble may come from that: cut short, say
+			}
 			return err, nil
 		}
 		pc := piece{ref: sendonce.Ref{Size: c.Length}}
@@ -159,7 +171,7 @@ func (r *reader) attempt(j *Job) (error, error) {
 			copy(pc.data, c.Data)
 		}
 		if err := r.send(j, pc); err != nil {
-			r.p.drop([]piece{pc})
+			r.p.drop(pc)
 			return nil, err
 		}
 	}
@@ -177,6 +189,27 @@ func (r *reader) attempt(j *Job) (error, error) {
 	}
 	j.Content, err = content.Describe(r.p.o.Hasher, j.Manifest, nil)
 	return err, nil
+}
+
+// tick is the coarsest step in which file systems that count in nanoseconds
+// keep time (a clock interrupt, 10 ms at most).
+const tick = 20 * time.Millisecond
+
+// rest waits until a file that was written just now is a tick old. A further
+// write within the same tick would leave no trace in its times, and so could be
+// mixed with what is read (P7).
+func (r *reader) rest(f fsys.File, info fsys.Info) (fsys.Info, error) {
+	age := time.Duration(r.p.o.Now().UnixNano() - info.CTimeNS)
+	if age >= tick || age < -tick { // a clock that is off proves nothing
+		return info, nil
+	}
+	t := time.NewTimer(tick)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-r.p.ctx.Done():
+	}
+	return f.Stat()
 }
 
 // changed reports whether a file was written between two stats. A changed

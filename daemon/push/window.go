@@ -89,6 +89,17 @@ func (q *queue[T]) push(v T) {
 	q.mu.Unlock()
 }
 
+// pushUnlessEmpty adds v behind what is there; false if there is nothing.
+func (q *queue[T]) pushUnlessEmpty(v T) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.items) == 0 {
+		return false
+	}
+	q.items = append(q.items, v)
+	return true
+}
+
 // peek returns the oldest without removing it.
 func (q *queue[T]) peek() (T, bool) {
 	q.mu.Lock()
@@ -120,12 +131,6 @@ func (q *queue[T]) waitEmpty() error {
 		q.cond.Wait()
 	}
 	return q.err
-}
-
-func (q *queue[T]) empty() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.items) == 0
 }
 
 func (q *queue[T]) close(err error) {
