@@ -132,6 +132,23 @@ func ensureFolder(t Txn, f Folder) (*Folder, error) {
 	return loadFolder(t, p)
 }
 
+// SetQuota implements Accounts.
+func (db *DB) SetQuota(ctx context.Context, tenant sendonce.TenantID, folder sendonce.FolderID, bytes int64) error {
+	return db.update(ctx, "set quota", func(t Txn) error {
+		if bytes < 0 {
+			return invalid("a quota is not negative")
+		}
+		p := place{tenant, folder}
+		f, err := loadFolder(t, p)
+		if err != nil {
+			return err
+		}
+		f.Quota = bytes
+		t.Put(p.key(rowFolder), encodeFolder(f))
+		return nil
+	})
+}
+
 // Device implements Accounts.
 func (db *DB) Device(ctx context.Context, id sendonce.DeviceID) (d *Device, err error) {
 	err = db.view(ctx, "read device", func(r Reader) (err error) {

@@ -266,6 +266,11 @@ type Accounts interface {
 	// CreateFolder makes a folder with an empty root (journal seq 0), or
 	// returns the one that has the name. id is used only if it is made.
 	CreateFolder(ctx context.Context, f Folder) (*Folder, error)
+	// SetQuota sets the logical bytes that a folder may hold; 0: no limit. It
+	// counts from the next commit on: a folder that holds more keeps it, and
+	// takes no commit that makes it grow. KindNotFound for a folder that is not
+	// there, KindInvalid for a negative number.
+	SetQuota(ctx context.Context, tenant sendonce.TenantID, folder sendonce.FolderID, bytes int64) error
 	// AddInvite stores an invite.
 	AddInvite(ctx context.Context, inv Invite) error
 	// Redeem uses an invite up: a compare-and-swap. It enrols the device (or

@@ -409,19 +409,7 @@ type SetQuotaRequest struct {
 	Bytes  int64  `json:"bytes"`
 }
 
-// quotaSetter is the ability of an index to change a quota.
-type quotaSetter interface {
-	SetQuota(ctx context.Context, tenant sendonce.TenantID, folder sendonce.FolderID, bytes int64) error
-}
-
 func (s *Server) setQuota(ctx context.Context, c caller, q SetQuotaRequest) (*FolderStatus, error) {
-	set, ok := s.index.(quotaSetter)
-	if !ok {
-		return nil, &sendonce.Error{Kind: sendonce.KindUnsupported, Detail: "this index cannot change quotas"}
-	}
-	if q.Bytes < 0 {
-		return nil, &sendonce.Error{Kind: sendonce.KindInvalid, Detail: "a quota is not negative"}
-	}
 	folders, err := s.index.Folders(ctx, c.tenant)
 	if err != nil {
 		return nil, err
@@ -430,7 +418,7 @@ func (s *Server) setQuota(ctx context.Context, c caller, q SetQuotaRequest) (*Fo
 	if i < 0 {
 		return nil, &sendonce.Error{Path: q.Folder, Kind: sendonce.KindNotFound, Detail: "no such folder"}
 	}
-	if err := set.SetQuota(ctx, c.tenant, folders[i].ID, q.Bytes); err != nil {
+	if err := s.index.SetQuota(ctx, c.tenant, folders[i].ID, q.Bytes); err != nil {
 		return nil, err
 	}
 	folders[i].Quota = q.Bytes

@@ -70,6 +70,11 @@ func TestAdminSocket(t *testing.T) {
 	if f := expect[*protocol.Fail](p); f.Op != 1 || f.Kind != sendonce.KindFull {
 		t.Errorf("over the quota: %+v", f)
 	}
+	w.must(Call(ctx, c, "set-quota", SetQuotaRequest{Folder: "docs", Bytes: 2 * testChunk}, &folder))
+	if folder.Name != "docs" || folder.Quota != 2*testChunk {
+		t.Errorf("with a larger quota: %+v", folder)
+	}
+	p.committed(p.commit(p.create("f", op, data)))
 	var revoked RevokeReply
 	w.must(Call(ctx, c, "revoke", RevokeRequest{Device: "laptop"}, &revoked))
 	if revoked.Closed != 1 || revoked.ID != d.id.String() {
@@ -95,8 +100,13 @@ func TestAdminSocket(t *testing.T) {
 			t.Errorf("invite %+v: %v", q, err)
 		}
 	}
-	if err := Call(ctx, c, "set-quota", SetQuotaRequest{Folder: "none", Bytes: 1}, &folder); err == nil {
-		t.Error("a quota for a folder that is not there")
+	for kind, q := range map[sendonce.ErrKind]SetQuotaRequest{
+		sendonce.KindNotFound: {Folder: "none", Bytes: 1},
+		sendonce.KindInvalid:  {Folder: "docs", Bytes: -1},
+	} {
+		if err := Call(ctx, c, "set-quota", q, &folder); sendonce.KindOf(err) != kind {
+			t.Errorf("set-quota %+v: %v", q, err)
+		}
 	}
 	down := &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF })}
 	if err := Call(ctx, down, "status", nil, &status); sendonce.KindOf(err) != sendonce.KindUnavailable {

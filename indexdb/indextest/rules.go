@@ -72,6 +72,51 @@ func quota(w *world) {
 	p.refused(sendonce.KindInvalid, huge)
 }
 
+// setQuota changes a folder's quota, below what the folder holds, too.
+func setQuota(w *world) {
+	p := w.peer(sendonce.RoleReadWrite, "f")
+	other := w.peer(sendonce.RoleReadWrite, "g")
+	before, err := w.ix.Folders(ctx, tenant)
+	must(w.t, err)
+	a, b := w.node(), w.node()
+	fifty := fmt.Sprintf("%50s", "")
+	p.ok(file(a, p.root(), "a", fifty))
+	set := func(bytes int64) { must(w.t, w.ix.SetQuota(ctx, tenant, p.who.Folder, bytes)) }
+
+	set(60)
+	w.restart()
+	list, err := w.ix.Folders(ctx, tenant)
+	must(w.t, err)
+	want := *before[0]
+	want.Quota, want.Bytes, want.Files, want.Head = 60, 50, 1, list[0].Head
+	if *list[0] != want || *list[1] != *before[1] {
+		w.t.Errorf("the folders are %+v and %+v", list[0], list[1])
+	}
+	p.refused(sendonce.KindFull, file(b, p.root(), "b", fifty))
+	other.ok(file(b, other.root(), "b", fifty))
+
+	set(10) // less than it holds: nothing is lost, and it may shrink but not grow
+	p.refused(sendonce.KindFull, edit(a, 1, fifty+"x"))
+	p.ok(edit(a, 1, fifty[:49]))
+	set(0)
+	p.ok(file(b, p.root(), "b", fifty))
+
+	for _, c := range []struct {
+		tenant sendonce.TenantID
+		folder sendonce.FolderID
+		bytes  int64
+		kind   sendonce.ErrKind
+	}{
+		{tenant, w.folderID(), 1, sendonce.KindNotFound},
+		{tenant + 1, p.who.Folder, 1, sendonce.KindNotFound},
+		{tenant, p.who.Folder, -1, sendonce.KindInvalid},
+	} {
+		if err := w.ix.SetQuota(ctx, c.tenant, c.folder, c.bytes); sendonce.KindOf(err) != c.kind {
+			w.t.Errorf("SetQuota(%d, %s, %d): %v", c.tenant, c.folder, c.bytes, err)
+		}
+	}
+}
+
 func roles(w *world) {
 	f := w.folder("f", sendonce.NamesExact)
 	reader := w.as(w.enrol(sendonce.RoleReadOnly, "f"), f)

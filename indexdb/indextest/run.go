@@ -30,6 +30,7 @@ func Run(t *testing.T, make World) {
 		{"Limits", limits},
 		{"Chunks", commitChunks},
 		{"Quota", quota},
+		{"SetQuota", setQuota},
 		{"Roles", roles},
 		{"PushOnly", pushOnly},
 		{"Portable", portableNames},

@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"sendonce"
+	"sendonce/internal/pebblefs"
 )
 
 // formatName is the file that says what a directory holds; formatText is what it
@@ -26,7 +27,7 @@ const hintNewer = "use a version of sendonce at least as new as the one that wro
 
 // lockDir makes the directory and locks it.
 func lockDir(fsys vfs.FS, dir string) (*pebble.Lock, error) {
-	if err := fsys.MkdirAll(dir, 0o700); err != nil {
+	if err := pebblefs.MkdirAll(fsys, dir, 0o700); err != nil {
 		return nil, err
 	}
 	lock, err := pebble.LockDirectory(dir, fsys)
