@@ -2,6 +2,8 @@ package scan
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 
 	"sendonce"
@@ -23,7 +25,8 @@ type directory struct {
 
 // listing is what comparing one directory with its rows gave.
 type listing struct {
-	err     error
+	err     error // of the directory: it stays as it was
+	fatal   error // of the state: the scan ends
 	found   []found
 	dirs    []*directory
 	gone    []gone
@@ -44,9 +47,26 @@ type found struct {
 type claims struct {
 	mu    *sync.Mutex
 	nodes map[sendonce.NodeID]bool
+	dirs  map[sendonce.NodeID]string // where moved directories are now
 }
 
-func newClaims() claims { return claims{mu: new(sync.Mutex), nodes: make(map[sendonce.NodeID]bool)} }
+func newClaims() claims {
+	return claims{mu: new(sync.Mutex), nodes: make(map[sendonce.NodeID]bool), dirs: make(map[sendonce.NodeID]string)}
+}
+
+// moved notes where a directory is now, for the rows below it.
+func (c claims) moved(id sendonce.NodeID, path string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dirs[id] = path
+}
+
+func (c claims) movedTo(id sendonce.NodeID) (string, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	path, ok := c.dirs[id]
+	return path, ok
+}
 
 func (c claims) take(id sendonce.NodeID) bool {
 	c.mu.Lock()
@@ -74,23 +94,23 @@ func (s *scanner) list(d *directory) *listing {
 	}
 	var rows []state.Local
 	if !d.node.IsZero() {
-		if rows, l.err = s.base.LocalChildren(d.node); l.err != nil {
+		if rows, l.fatal = s.base.LocalChildren(d.node); l.fatal != nil {
 			return l
 		}
 	}
 	l.known = int64(len(rows))
 	rules := d.rules
-	for _, e := range entries {
-		if e.Name == IgnoreFile && e.Info.Type == fsys.Regular {
-			if rules, l.err = s.rulesOf(d); l.err != nil {
+	if i, there := slices.BinarySearchFunc(entries, IgnoreFile, func(e fsys.Entry, name string) int { return strings.Compare(e.Name, name) }); there {
+		if e := entries[i]; e.Info.Type == fsys.Regular || e.Err != nil {
+			if rules, l.err = rulesOf(s.tree, d.path, d.rules); l.err != nil {
 				return l
 			}
 		}
 	}
-	moved := movedHere(entries, rows)
+	moved := movedHere(d, rules, entries, rows)
 	for _, e := range entries {
 		for len(rows) > 0 && rows[0].Name < e.Name {
-			l.gone = append(l.gone, gone{rows[0], join(d.path, rows[0].Name)})
+			l.miss(d, rules, rows[0])
 			rows = rows[1:]
 		}
 		var row *state.Local
@@ -101,27 +121,42 @@ func (s *scanner) list(d *directory) *listing {
 		if f, ok := s.entry(d, l, rules, e, row, moved); ok {
 			l.found = append(l.found, f)
 		}
-		if l.err != nil {
+		if l.fatal != nil {
 			return l
 		}
 	}
 	for _, r := range rows {
-		l.gone = append(l.gone, gone{r, join(d.path, r.Name)})
+		l.miss(d, rules, r)
 	}
 	s.pool.add(l.dirs)
 	l.dirs = nil
 	return l
 }
 
+// miss notes a row without an entry. What is ignored by now is left alone, here
+// and on the server, whether it is still there or not.
+func (l *listing) miss(d *directory, rules *ignore.Rules, row state.Local) {
+	path := join(d.path, row.Name)
+	if rules.Match(path, row.Kind == sendonce.KindDir) {
+		l.ignored++
+		return
+	}
+	l.gone = append(l.gone, gone{row: row, path: path})
+}
+
 // movedHere returns the inodes that have a name in this directory which is not
-// the one in their row: log rotated to log.1, two names swapped.
-func movedHere(entries []fsys.Entry, rows []state.Local) map[uint64]bool {
+// the one in their row: log rotated to log.1, two names swapped. A name that is
+// not synced does not count: an editor's ignored backup copy is no move.
+func movedHere(d *directory, rules *ignore.Rules, entries []fsys.Entry, rows []state.Local) map[uint64]bool {
 	var other map[uint64]bool
 	for _, e := range entries {
 		for len(rows) > 0 && rows[0].Name < e.Name {
 			rows = rows[1:]
 		}
 		if len(rows) > 0 && rows[0].Name == e.Name && rows[0].Stat.Ino == e.Info.Ino {
+			continue
+		}
+		if e.Err != nil || fsys.IsTemp(e.Name) || rules.Match(join(d.path, e.Name), e.Info.Type == fsys.Directory) {
 			continue
 		}
 		if other == nil {
@@ -163,30 +198,33 @@ func (s *scanner) entry(d *directory, l *listing, rules *ignore.Rules, e fsys.En
 	walkInto := d.deep
 	switch {
 	case row != nil && row.Kind != kind:
-		l.gone = append(l.gone, gone{*row, path})
+		l.gone = append(l.gone, gone{row: *row, path: path, replaced: true})
 		row = nil
 	case row != nil && row.Stat.Ino != e.Info.Ino:
 		// Another file took the name: a new one saved over the old (the same
 		// node, new bytes), unless the old one lives on under another name.
 		if moved[row.Stat.Ino] || s.claims.taken(row.Node) {
-			l.gone = append(l.gone, gone{*row, path})
+			l.gone = append(l.gone, gone{row: *row, path: path, replaced: true})
 			row = nil
 		}
-	case row != nil && s.claims.taken(row.Node):
-		row = nil // a hard link of it was taken for a move: the next scan is right again
+	case row != nil && !s.holds(row.Node, e.Info):
+		row = nil // another name of the file was taken for it
 	}
 	if row == nil || row.Stat.Ino != e.Info.Ino {
 		old, err := s.moveOf(e.Info, kind)
 		if err != nil {
-			l.err = err
+			l.fatal = err
 			return f, false
 		}
 		switch {
 		case old != nil:
 			if row != nil {
-				l.gone = append(l.gone, gone{*row, path})
+				l.gone = append(l.gone, gone{row: *row, path: path, replaced: true})
 			}
 			f.change.Kind, f.change.Node, f.change.Old = Moved, old.Node, old
+			if kind == sendonce.KindDir {
+				s.claims.moved(old.Node, path)
+			}
 			walkInto = true
 		case row == nil || !s.claims.take(row.Node):
 			f.change.Kind = Added
@@ -206,6 +244,15 @@ func (s *scanner) entry(d *directory, l *listing, rules *ignore.Rules, e fsys.En
 		l.dirs = append(l.dirs, f.dir)
 	}
 	return f, true
+}
+
+// holds reports whether an entry with the inode of its row still is that node: of
+// a file with several names, another one may have been taken for it.
+func (s *scanner) holds(id sendonce.NodeID, i fsys.Info) bool {
+	if i.Links > 1 && i.Type != fsys.Directory {
+		return s.claims.take(id)
+	}
+	return !s.claims.taken(id)
 }
 
 // compare says how an entry with the inode of its row differs from it.
@@ -230,6 +277,9 @@ func compare(row *state.Local, i fsys.Info) ChangeKind {
 // the same inode and birth time, size and mtime, and nothing of it left under
 // the old name. Renaming changes a file's ctime, so that cannot count.
 func (s *scanner) moveOf(i fsys.Info, kind sendonce.Kind) (*state.Local, error) {
+	if i.Ino == 0 { // this file system does not tell
+		return nil, nil
+	}
 	old, err := s.base.LocalByInode(i.Dev, i.Ino)
 	if err != nil || old == nil || old.Kind != kind {
 		return nil, err
@@ -240,12 +290,18 @@ func (s *scanner) moveOf(i fsys.Info, kind sendonce.Kind) (*state.Local, error) 
 	if kind != sendonce.KindDir && (old.Racy || old.Stat.Size != i.Size || old.Stat.MTimeNS != i.MTimeNS) {
 		return nil, nil
 	}
-	path, err := s.pathOf(old)
+	path, known, err := s.pathOf(old)
 	if err != nil {
 		return nil, err
 	}
-	if there, err := s.tree.Lstat(path); err == nil && there.Ino == i.Ino && there.Dev == i.Dev {
-		return nil, nil // a hard link: a file of its own
+	if known {
+		there, err := s.tree.Lstat(path)
+		if err == nil && there.Ino == i.Ino && there.Dev == i.Dev {
+			return nil, nil // a hard link: a file of its own
+		}
+		if err != nil && !isGone(err) {
+			return nil, nil // nobody can tell
+		}
 	}
 	if !s.claims.take(old.Node) {
 		return nil, nil
@@ -253,25 +309,36 @@ func (s *scanner) moveOf(i fsys.Info, kind sendonce.Kind) (*state.Local, error) 
 	return old, nil
 }
 
+// isGone reports whether an error means that a path is not there: it has no
+// entry, or cannot have one below a symlink or over a limit.
+func isGone(err error) bool {
+	switch sendonce.KindOf(err) {
+	case sendonce.KindNotFound, sendonce.KindInvalid, sendonce.KindLimit:
+		return true
+	}
+	return false
+}
+
 var errRows = errors.New("the rows of the state make a circle")
 
-// pathOf returns where a row says that its entry is.
-func (s *scanner) pathOf(row *state.Local) (string, error) {
+// pathOf returns where a row says that its entry is; false if its directory is
+// not known any more.
+func (s *scanner) pathOf(row *state.Local) (string, bool, error) {
 	path := row.Name
 	for depth := 0; row.Parent != s.o.Root; depth++ {
 		if depth > sendonce.MaxDepth {
-			return "", &sendonce.Error{Op: "scan", Path: path, Kind: sendonce.KindDamaged, Err: errRows}
+			return "", false, &sendonce.Error{Op: "scan", Path: path, Kind: sendonce.KindDamaged, Err: errRows}
+		}
+		if dir, ok := s.claims.movedTo(row.Parent); ok {
+			return join(dir, path), true, nil
 		}
 		up, err := s.base.Local(row.Parent)
-		if err != nil {
-			return "", err
-		}
-		if up == nil { // its directory is not known any more
-			return "\x00", nil
+		if err != nil || up == nil {
+			return "", false, err
 		}
 		path, row = up.Name+"/"+path, up
 	}
-	return path, nil
+	return path, true, nil
 }
 
 func (l *listing) skip(path, why string) {

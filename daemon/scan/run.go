@@ -2,7 +2,6 @@ package scan
 
 import (
 	"context"
-	"io"
 	"sort"
 	"strings"
 
@@ -21,13 +20,6 @@ type Options struct {
 	Subtrees []string
 }
 
-// IgnoreFile is the name of the files that say what to leave out, in gitignore
-// syntax. They are synced like any other file.
-const IgnoreFile = ".sendonceignore"
-
-// maxIgnoreFile bounds what is read of an ignore file.
-const maxIgnoreFile = 1 << 20
-
 // scanner is one scan.
 type scanner struct {
 	ctx    context.Context
@@ -40,14 +32,17 @@ type scanner struct {
 	pool   *pool
 	report Report
 
+	walked map[string]bool // with Subtrees: what has been listed
+
 	gone []gone // rows without an entry, in the order they were missed
 }
 
 // gone is a row whose name is not there any more, unless it turns out to have
 // moved.
 type gone struct {
-	row  state.Local
-	path string
+	row      state.Local
+	path     string
+	replaced bool // another node has the name now
 }
 
 // Run compares the tree with base and calls emit for each difference, from the
@@ -82,6 +77,7 @@ func (s *scanner) tops() ([]*directory, error) {
 	if s.o.Subtrees == nil {
 		return []*directory{{node: s.o.Root, rules: rules, deep: true}}, nil
 	}
+	s.walked = make(map[string]bool)
 	want := make(map[string]bool)
 	for _, p := range s.o.Subtrees {
 		want[p] = true
@@ -119,7 +115,7 @@ func (s *scanner) known(path string, rules *ignore.Rules) (*directory, error) {
 		if i == len(rows) || rows[i].Name != name || rows[i].Kind != sendonce.KindDir {
 			return d, nil
 		}
-		inner, err := s.rulesOf(d)
+		inner, err := rulesOf(s.tree, d.path, d.rules)
 		if err != nil {
 			return nil, err
 		}
@@ -136,26 +132,21 @@ func (s *scanner) known(path string, rules *ignore.Rules) (*directory, error) {
 	return d, nil
 }
 
-// rulesOf adds a directory's own ignore file to the rules it inherited.
-func (s *scanner) rulesOf(d *directory) (*ignore.Rules, error) {
-	f, err := s.tree.Open(join(d.path, IgnoreFile))
-	if err != nil {
-		return d.rules, nil // none, or none that can be read: nothing is ignored
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxIgnoreFile))
-	if err != nil {
-		return nil, err
-	}
-	return d.rules.Push(d.path, data), nil
-}
-
 // walk reports a directory and, in order of names, what is in it.
 func (s *scanner) walk(d *directory) error {
 	if err := s.ctx.Err(); err != nil {
 		return context.Cause(s.ctx)
 	}
+	if s.walked != nil { // a named directory may also be met as a new one
+		if s.walked[d.path] {
+			return nil
+		}
+		s.walked[d.path] = true
+	}
 	l := s.pool.get(d)
+	if l.fatal != nil {
+		return l.fatal
+	}
 	if l.err != nil {
 		if d.path == "" {
 			return l.err
@@ -201,11 +192,22 @@ func (s *scanner) skip(path, why string) {
 // before parents.
 func (s *scanner) removals() error {
 	for _, g := range s.gone {
+		if !g.replaced && !s.claims.taken(g.row.Node) && s.isBack(g) {
+			continue
+		}
 		if err := s.remove(g); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// isBack reports whether a missed name is there after all, or may be: it was
+// written anew since its directory was listed, or a rename hid it from the
+// listing. The next scan compares it.
+func (s *scanner) isBack(g gone) bool {
+	_, err := s.tree.Lstat(g.path)
+	return err == nil || !isGone(err)
 }
 
 func (s *scanner) remove(g gone) error {

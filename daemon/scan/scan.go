@@ -4,7 +4,17 @@
 //
 // Invariants: a Removed change is reported only for a name that a completed
 // listing of its parent did not show (I15); directories that could not be listed
-// freeze their whole subtree; nothing outside the root is looked at (I12).
+// freeze their whole subtree, and so does an ignore file that cannot be read; what
+// is ignored stays as it was, here and on the server; nothing outside the root is
+// looked at (I12).
+//
+// What it does not promise: to notice an edit that put size and mtime back in a
+// file that was also renamed since the last scan (both change the ctime); and that
+// of two names that changed places while they were listed both are seen: the next
+// scan is right again.
+//
+// Read scan.go (what is reported), run.go (the walk and the removals), list.go
+// (one directory and one entry), then pool.go (listing ahead).
 package scan
 
 import (
