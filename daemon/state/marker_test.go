@@ -54,3 +54,27 @@ func TestCrashBetweenNames(t *testing.T) {
 		}
 	}
 }
+
+// TestCrashAfterOpen: once a write has been acknowledged, the directory and all
+// its parents are on the disk.
+func TestCrashAfterOpen(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	d, err := Open(mem, "/srv/new/state", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.SetSetting("a", "1"); err != nil {
+		t.Fatal(err)
+	}
+	cut := mem.CrashClone(vfs.CrashCloneCfg{})
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if d, err = Open(cut, "/srv/new/state", Options{}); err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if v, err := d.Setting("a"); err != nil || v != "1" {
+		t.Errorf("after the crash there is %q, %v", v, err)
+	}
+}

@@ -65,7 +65,7 @@ type DB struct {
 // KindNewerFormat; KindDamaged; KindFull.
 func Open(fs vfs.FS, dir string, o Options) (*DB, error) {
 	d := &DB{dir: dir, fs: fs, log: fatal.Log{Log: o.Log}}
-	if err := fs.MkdirAll(dir, 0o700); err != nil {
+	if err := pebblefs.MkdirAll(fs, dir, 0o700); err != nil {
 		return nil, d.fail("open state", err)
 	}
 	lock, err := pebble.LockDirectory(dir, fs)

@@ -56,3 +56,34 @@ func TestCrashBetweenNames(t *testing.T) {
 		}
 	}
 }
+
+// TestCrashAfterOpen: once a write has been acknowledged, the directory and all
+// its parents are on the disk.
+func TestCrashAfterOpen(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	d, err := Open(mem, "/srv/new/index", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Write(t.Context(), []indexdb.Op{{Key: []byte("a"), Value: []byte("1")}}); err != nil {
+		t.Fatal(err)
+	}
+	cut := mem.CrashClone(vfs.CrashCloneCfg{})
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if d, err = Open(cut, "/srv/new/index", Options{}); err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	err = d.View(t.Context(), func(r indexdb.Reader) error {
+		v, err := r.Get([]byte("a"))
+		if err == nil && string(v[0]) != "1" {
+			t.Errorf("after the crash there is %q", v[0])
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,5 +1,6 @@
-// Package pebblefs makes Pebble's change of manifest safe on filesystems that do
-// not keep the order of names.
+// Package pebblefs makes the names that a Pebble database rests on safe on
+// filesystems that do not keep the order of names: those of its directory
+// (MkdirAll) and of its manifest (FS).
 //
 // Pebble says which manifest counts by the name of a file, "marker.manifest.N.NAME",
 // and syncs the directory after it has made both the manifest and the marker. A
@@ -12,7 +13,6 @@
 package pebblefs
 
 import (
-	"errors"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -28,11 +28,7 @@ func Ordered(fs vfs.FS) *FS { return &FS{fs} }
 // Create implements vfs.FS.
 func (f *FS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if strings.HasPrefix(f.PathBase(name), "marker.") {
-		d, err := f.OpenDir(f.PathDir(name))
-		if err != nil {
-			return nil, err
-		}
-		if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		if err := syncDir(f, f.PathDir(name)); err != nil {
 			return nil, err
 		}
 	}

@@ -67,3 +67,35 @@ func TestSyncFails(t *testing.T) {
 		}
 	}
 }
+
+// TestMkdirAll: a new directory survives a crash with all its parents.
+func TestMkdirAll(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	for _, dir := range []string{"/a/b/c", "/a/b", "/a/d", "/"} {
+		if err := pebblefs.MkdirAll(mem, dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := mem.CrashClone(vfs.CrashCloneCfg{}).Stat(dir); err != nil {
+			t.Errorf("after a crash: %v", err)
+		}
+	}
+	if err := pebblefs.MkdirAll(mem, "relative/path", 0o700); err != nil {
+		t.Errorf("a relative path: %v", err)
+	}
+}
+
+// TestMkdirAllFails: what keeps a directory from being durable is an error.
+func TestMkdirAllFails(t *testing.T) {
+	for _, broken := range []errorfs.OpKind{errorfs.OpStat, errorfs.OpMkdirAll, errorfs.OpOpenDir, errorfs.OpFileSync} {
+		failed := errors.New("broken")
+		fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == broken {
+				return failed
+			}
+			return nil
+		}))
+		if err := pebblefs.MkdirAll(fs, "/a/b", 0o700); !errors.Is(err, failed) {
+			t.Errorf("operation %v: %v", broken, err)
+		}
+	}
+}
