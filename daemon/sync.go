@@ -126,7 +126,7 @@ func (c *Client) syncOne(ctx context.Context, f state.Folder, sess *session.Sess
 	c.setState(fs, "syncing", "")
 	cfg := pass.Config{State: c.db, Folder: f, Session: sess, OpenTree: c.cfg.OpenTree, Now: c.cfg.Now, Rand: c.cfg.Rand, Log: c.cfg.Log,
 		Level: c.level, Connections: c.cfg.Connections, Workers: c.cfg.Workers, Dirs: dirs, DryRun: o.DryRun, Shared: c.isLive(),
-		Accepted: func() bool { return c.takeAcceptance(f.ID) }}
+		Accepted: func(use bool) bool { return c.acceptance(f.ID, use) }}
 	if o.Progress != nil {
 		cfg.Progress = func(p pass.Progress) {
 			o.Progress(Progress{Folder: f.Name, Phase: p.Phase, Files: p.Done, FilesTotal: p.Total, Bytes: p.Bytes, BytesTotal: p.BytesTotal,
@@ -192,13 +192,13 @@ func (c *Client) SetPaused(ctx context.Context, dir string, paused, acceptDelete
 
 func acceptanceOf(id sendonce.FolderID) string { return "accept deletes of " + id.String() }
 
-// takeAcceptance uses up the user's word that many deletes are meant.
-func (c *Client) takeAcceptance(id sendonce.FolderID) bool {
+// acceptance tells, and uses up, the user's word that many deletes are meant.
+func (c *Client) acceptance(id sendonce.FolderID, use bool) bool {
 	v, err := c.db.Setting(acceptanceOf(id))
 	if err != nil || v == "" {
 		return false
 	}
-	return c.db.SetSetting(acceptanceOf(id), "") == nil
+	return !use || c.db.SetSetting(acceptanceOf(id), "") == nil
 }
 
 // Status tells about the device and its folders.

@@ -69,10 +69,7 @@ func (o *collector) row(p *pass, row state.Local) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.unsynced.SetLocal = append(o.unsynced.SetLocal, row)
-	if len(o.unsynced.SetLocal) >= batchRows {
-		return o.write(p)
-	}
-	return nil
+	return o.writeFull(p)
 }
 
 // agree stores that the server has what is here.
@@ -88,10 +85,7 @@ func (o *collector) agree(p *pass, remote sendonce.Node, it *item) error {
 		o.batch.SetManifest = make(map[sendonce.NodeID]sendonce.Manifest)
 	}
 	it.manifest(&o.batch, remote.ID)
-	if len(o.batch.SetSynced) >= batchRows {
-		return o.write(p)
-	}
-	return nil
+	return o.writeFull(p)
 }
 
 // forget drops the rows of a node that is gone on both sides.
@@ -103,7 +97,15 @@ func (o *collector) forget(p *pass, id sendonce.NodeID) error {
 	defer o.mu.Unlock()
 	o.batch.DropLocal = append(o.batch.DropLocal, id)
 	o.batch.DropSynced = append(o.batch.DropSynced, id)
-	return nil
+	return o.writeFull(p)
+}
+
+// writeFull writes when enough is gathered.
+func (o *collector) writeFull(p *pass) error {
+	if len(o.batch.SetLocal)+len(o.batch.DropLocal)+len(o.unsynced.SetLocal) < batchRows {
+		return nil
+	}
+	return o.write(p)
 }
 
 // flush writes what is gathered and returns the first error of the pass.
@@ -138,7 +140,7 @@ func (o *collector) dropLocal(p *pass, id sendonce.NodeID) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.batch.DropLocal = append(o.batch.DropLocal, id)
-	return nil
+	return o.writeFull(p)
 }
 
 // notes returns the conflicts and what was skipped, by path.

@@ -107,33 +107,55 @@ func (p *pass) Failed(jobs []*push.Job, f push.Failure) {
 		p.Log.Info("chunks vanished before they were committed; offering again", "folder", p.Folder.Name, "chunks", n)
 		return
 	}
+	if f.NoBase {
+		p.noBase.Store(true)
+		return
+	}
 	byNode := make(map[sendonce.NodeID]*item, len(jobs))
 	for _, j := range jobs {
 		it := j.Tag.(*item)
 		byNode[it.local.Node] = it
 	}
 	for _, n := range f.Nodes {
-		if it := byNode[n.Node]; it != nil {
-			p.out.conflict(it.change.Path, conflictText(n.Reason))
+		it := byNode[n.Node]
+		if it == nil {
+			continue
+		}
+		p.out.conflict(it.change.Path, conflictText(n.Reason))
+		// The next round knows what the server knows and decides anew. What it
+		// cannot see, or has got wrong once, must not fail its commits again.
+		if n.Reason >= reasonNotEmpty || p.round > 1 {
+			p.refuse(it.change.Path, conflictText(n.Reason))
 		}
 	}
 }
 
+// The reasons of protocol.ConflictNode.
+const (
+	reasonRevision uint8 = 1 + iota
+	reasonSlot
+	reasonParent
+	reasonNotEmpty
+	reasonCycle
+	reasonForbidden
+	reasonName
+)
+
 func conflictText(reason uint8) string {
 	switch reason {
-	case 1:
+	case reasonRevision:
 		return "another device changed it"
-	case 2:
+	case reasonSlot:
 		return "another device has put something else under this name"
-	case 3:
+	case reasonParent:
 		return "another device deleted the directory that holds it"
-	case 4:
-		return "another device has put something into the deleted directory"
-	case 5:
+	case reasonNotEmpty:
+		return "something in the deleted directory is in conflict, or was put there by another device"
+	case reasonCycle:
 		return "another device moved a directory so that this move would make a circle"
-	case 6:
+	case reasonForbidden:
 		return "this device may not change it"
-	case 7:
+	case reasonName:
 		return "the folder's name rule refuses the name"
 	}
 	return "the server refused the change"

@@ -51,8 +51,9 @@ type Config struct {
 	// Shared: the session is a running daemon's, older than the state, so that
 	// what its Welcome said of the head is no news.
 	Shared bool
-	// Accepted reports (and uses up) the user's word that many deletes are meant.
-	Accepted func() bool
+	// Accepted reports the user's word that many deletes are meant, and uses it up
+	// if use is true.
+	Accepted func(use bool) bool
 	// Progress is called every 100 ms from one goroutine; may be nil.
 	Progress func(Progress)
 }
@@ -83,21 +84,24 @@ type Result struct {
 // what differs. One goroutine (run) feeds it; push calls its Handler methods.
 type pass struct {
 	Config
+	*memory
 	ctx   context.Context
+	round int // from 1
 	stats *push.Stats
 	tree  fsys.Tree
 	rd    state.Reader
+	role  sendonce.Role
 
 	report  scan.Report
 	push    *push.Push           // nil until something is to be sent
 	added   map[string]*addedDir // directories that are new in this scan, by path
-	vacated map[sendonce.NodeID]bool
-	later   []scan.Change   // wait until this pass has deleted or moved what holds their name
-	names   map[string]bool // paths of later
-	final   bool            // later is being worked on
+	later   []scan.Change        // wait until this pass has deleted or moved what holds their name
+	names   map[string]bool      // paths of later
+	final   bool                 // later is being worked on
 	ids     nodeIDs
 	removed []scan.Change
 	meter   *meter
+	places  places
 
 	out collector
 	// retry: something was left that a further round may settle at once.
@@ -127,11 +131,12 @@ const maxRounds = 3
 // Run makes rounds until nothing is left that another one would settle. r is
 // valid even with an error.
 func Run(ctx context.Context, cfg Config, r *Result) error {
+	m := &memory{}
 	for round := 1; ; round++ {
-		p := &pass{Config: cfg, ctx: ctx, stats: &r.Stats, rd: cfg.State.Live(cfg.Folder.ID),
-			added: make(map[string]*addedDir), vacated: make(map[sendonce.NodeID]bool), names: make(map[string]bool)}
+		p := &pass{Config: cfg, memory: m, ctx: ctx, round: round, stats: &r.Stats, rd: cfg.State.Live(cfg.Folder.ID),
+			added: make(map[string]*addedDir), names: make(map[string]bool)}
 		p.meter = newMeter(cfg.Progress, p.stats, cfg.Session)
-		err := p.run(round > 1)
+		err := p.run()
 		p.meter.stop()
 		if round == 1 {
 			r.Report, r.Would = p.report, p.out.would.Load()
@@ -140,15 +145,18 @@ func Run(ctx context.Context, cfg Config, r *Result) error {
 		if err != nil || !p.retry.Load() || round == maxRounds || cfg.DryRun {
 			return err
 		}
+		cfg.Dirs = p.Dirs
 	}
 }
 
-func (p *pass) run(refresh bool) (err error) {
+func (p *pass) run() (err error) {
 	if err := p.openRoot(); err != nil {
 		return err
 	}
 	defer p.tree.Close()
-	if err := p.pull(refresh); err != nil {
+	// A running daemon's session is old: full passes, and rounds after a lost
+	// race, ask anew.
+	if err := p.pull(p.round > 1 || p.Shared && p.Dirs == nil); err != nil {
 		return err
 	}
 	defer func() {
@@ -173,15 +181,15 @@ func (p *pass) run(refresh bool) (err error) {
 			return p.cause(err)
 		}
 	}
-	if err := p.out.flush(p); err != nil {
-		return err
+	if p.push != nil {
+		p.meter.phase("push")
+		err = p.push.Finish()
+		p.push = nil
 	}
-	if p.push == nil {
-		return nil
+	// What was seen is worth writing down even if the push failed.
+	if e := p.out.flush(p); err == nil {
+		err = e
 	}
-	p.meter.phase("push")
-	err = p.push.Finish()
-	p.push = nil
 	return err
 }
 
@@ -229,7 +237,9 @@ func (p *pass) change(ch scan.Change) error {
 		p.removed = append(p.removed, ch)
 		return nil
 	}
-	p.meter.seen(ch)
+	if !p.final {
+		p.meter.seen(ch)
+	}
 	if ch.Kind == scan.Touched {
 		return p.out.local(p, *ch.Old, ch.Info)
 	}
@@ -322,7 +332,7 @@ func (p *pass) mustWait(it *item) (bool, error) {
 // when this change is committed.
 func (p *pass) slot(l plan.Local) (*sendonce.Node, error) {
 	n, err := p.rd.RemoteSlot(l.Parent, l.Name)
-	if n != nil && p.vacated[n.ID] {
+	if n != nil && p.places.isVacated(n.ID) {
 		n = nil
 	}
 	return n, err
@@ -330,8 +340,8 @@ func (p *pass) slot(l plan.Local) (*sendonce.Node, error) {
 
 // input collects what the planner must know.
 func (p *pass) input(l plan.Local) (in plan.Input, err error) {
-	in.Role, in.Names = p.role(), p.Folder.Names
-	in.SlotReused = l.Gone && p.role() == sendonce.RolePushOnly
+	in.Role, in.Names = p.role, p.Folder.Names
+	in.SlotReused = l.Gone && p.role == sendonce.RolePushOnly // deletes asks for no others
 	if !l.Node.IsZero() {
 		if in.Synced, err = p.rd.Synced(l.Node); err != nil {
 			return in, err
@@ -341,22 +351,18 @@ func (p *pass) input(l plan.Local) (in plan.Input, err error) {
 		}
 	}
 	if !l.Gone {
+		if in.ParentGone, err = p.places.deleted(p.rd, l.Parent); err != nil {
+			return in, err
+		}
 		in.Slot, err = p.slot(l)
 	}
 	return in, err
 }
 
-func (p *pass) role() sendonce.Role {
-	if info := p.Session.Folder(p.Folder.ID); info != nil {
-		return info.Role
-	}
-	return p.Folder.Role
-}
-
 // revive gives a new name of a push-only device back the node that it had before
 // the file was deleted here: the device sees only its own nodes.
 func (p *pass) revive(it *item) error {
-	if p.role() != sendonce.RolePushOnly || it.change.Kind != scan.Added {
+	if p.role != sendonce.RolePushOnly || it.change.Kind != scan.Added {
 		return nil
 	}
 	slot, err := p.slot(it.local)
@@ -385,6 +391,12 @@ func (p *pass) decide(it *item) error {
 	}
 	it.synced = in.Synced
 	it.dec = plan.Decide(it.local, in)
+	switch it.dec.Verb {
+	case plan.Create, plan.Update, plan.Delete:
+		if why := p.refusal(it.change.Path); why != "" {
+			it.dec = plan.Decision{Verb: plan.Conflict, Node: it.local.Node, Reason: why}
+		}
+	}
 	return nil
 }
 
@@ -401,7 +413,7 @@ func (p *pass) act(it *item) error {
 		}
 		p.note(it, it.local.Node)
 		if it.dec.Verb == plan.Delete || it.dec.Place {
-			p.vacated[it.local.Node] = true
+			p.places.vacate(it.local.Node)
 		}
 		return p.send(&push.Job{Change: p.toChange(it), Tag: it})
 	case plan.Adopt:
@@ -533,7 +545,7 @@ func (p *pass) file(it *item) error {
 	default:
 		j.HashOnly = true
 	}
-	if in.Synced != nil && in.Remote != nil && !j.HashOnly {
+	if in.Synced != nil && in.Remote != nil && !j.HashOnly && !p.noBase.Load() {
 		j.Change.Base = in.Remote.Rev
 		if j.Base, err = p.base(in.Synced); err != nil {
 			return err
@@ -551,42 +563,6 @@ func (p *pass) base(n *sendonce.Node) (sendonce.Manifest, error) {
 		return p.rd.Manifest(n.ID)
 	}
 	return nil, nil
-}
-
-// deletes sends the tombstones, after every move has been seen.
-func (p *pass) deletes() error {
-	gone := int64(len(p.removed))
-	if gone > 0 && !p.Accepted() {
-		if err := plan.Brake(gone, p.report.Known); err != nil {
-			return p.pause(err)
-		}
-	}
-	for _, ch := range p.removed {
-		it := &item{change: ch, local: plan.Local{Gone: true, Node: ch.Node, Parent: ch.Parent, Name: ch.Name, Kind: ch.Type}}
-		if p.role() == sendonce.RolePushOnly && !p.names[ch.Path] {
-			// What a push-only device deletes here stays on the server: that is
-			// what the role is for.
-			if err := p.out.dropLocal(p, ch.Node); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := p.settled(it); err != nil {
-			return err
-		}
-	}
-	p.removed = nil
-	return nil
-}
-
-// pause stops the folder until the user has looked at it.
-func (p *pass) pause(why error) error {
-	if p.DryRun {
-		return why
-	}
-	f := p.Folder
-	f.Paused, f.PauseReason = true, why.Error()
-	return errors.Join(why, p.State.SetFolder(f))
 }
 
 func reasonOf(err error) string {

@@ -33,6 +33,7 @@ func (p *pass) pull(fresh bool) error {
 		return &sendonce.Error{Op: "sync", Path: p.Folder.Name, Kind: sendonce.KindUnauthorized, Detail: "the server does not let this device use the folder (any more)",
 			Hint: "ask for a new invite, or detach it: sendonce remove " + p.Folder.Dir}
 	}
+	p.role = info.Role
 	cur, err := p.rd.Cursor()
 	if err != nil || cur == info.Head || cur.Seq >= info.Head.Seq && !fresh && p.Shared {
 		return err
@@ -68,8 +69,15 @@ func (p *pass) catchUp(cur sendonce.Cursor) error {
 		case *protocol.Fail:
 			return m.Err()
 		case *protocol.ChangeSet:
-			if m.Forked {
-				p.Log.Warn("the server's journal is not the one this device knew: it was restored or replaced; nothing is deleted here", "folder", f.Name)
+			if m.Restart && cur != (sendonce.Cursor{}) {
+				// P8: what was agreed on means nothing to this server. Without a base
+				// both sides are united: equal content is adopted, nothing is deleted,
+				// and everything has to be looked at.
+				p.Log.Warn("the server's journal is not the one this device knew: it was restored or replaced; nothing is deleted", "folder", f.Name)
+				if err := p.State.ForgetTrees(f.ID); err != nil {
+					return err
+				}
+				p.Dirs = nil
 			}
 			b := &state.Batch{DropRemote: m.Restart, SetRemote: m.Nodes}
 			if m.Complete {
