@@ -16,6 +16,7 @@ import (
 	"sendonce"
 	"sendonce/indexdb"
 	"sendonce/protocol"
+	"sendonce/proxy/stream"
 )
 
 // caller is who asks for an admin method.
@@ -33,7 +34,7 @@ func (c caller) manages() bool {
 
 // adminStream serves an Admin stream: requests in, answers out, in order. The
 // caller's role is looked up for each.
-func (pe *peer) adminStream(ctx context.Context, st *stream, m *protocol.Admin) error {
+func (pe *peer) adminStream(ctx context.Context, st *stream.Stream, m *protocol.Admin) error {
 	for {
 		d, err := pe.device(ctx)
 		if err != nil {
@@ -45,10 +46,10 @@ func (pe *peer) adminStream(ctx context.Context, st *stream, m *protocol.Admin) 
 			body, err = json.Marshal(reply)
 		}
 		if err == nil {
-			err = st.answer(&protocol.AdminReply{Body: body})
+			err = st.Answer(&protocol.AdminReply{Body: body})
 		} else {
 			// An Admin stream has no request numbers: Op 0 and order tell.
-			err = st.answer(protocol.FailOf(0, err))
+			err = st.Answer(protocol.FailOf(0, err))
 		}
 		if err != nil {
 			return err
@@ -62,7 +63,7 @@ func (pe *peer) adminStream(ctx context.Context, st *stream, m *protocol.Admin) 
 		}
 		var ok bool
 		if m, ok = next.(*protocol.Admin); !ok {
-			return broken("%v on an Admin stream", protocol.TypeOf(next))
+			return stream.Broken("%v on an Admin stream", protocol.TypeOf(next))
 		}
 	}
 }

@@ -132,7 +132,7 @@ func TestAdminStream(t *testing.T) {
 	call := func(c *client, method, body string) (string, sendonce.ErrKind) {
 		t.Helper()
 		st := c.open()
-		w.must(st.answer(&protocol.Admin{Method: method, Body: []byte(body)}))
+		w.must(st.Answer(&protocol.Admin{Method: method, Body: []byte(body)}))
 		switch m := c.next(st).(type) {
 		case *protocol.AdminReply:
 			return string(m.Body), 0
@@ -178,12 +178,12 @@ func TestAdminStream(t *testing.T) {
 	// Several requests on one stream, and one that is none.
 	st := admin.open()
 	for range 3 {
-		w.must(st.answer(&protocol.Admin{Method: "status"}))
+		w.must(st.Answer(&protocol.Admin{Method: "status"}))
 		want[*protocol.AdminReply](admin, st)
 	}
-	w.must(st.answer(&protocol.Admin{Method: "none"}))
+	w.must(st.Answer(&protocol.Admin{Method: "none"}))
 	wantFail(admin, st, sendonce.KindUnsupported)
-	w.must(st.answer(&protocol.Done{Op: 1}))
+	w.must(st.Answer(&protocol.Done{Op: 1}))
 	wantGone(admin, st, sendonce.KindInvalid)
 }
 

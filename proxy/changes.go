@@ -8,12 +8,13 @@ import (
 	"sendonce"
 	"sendonce/indexdb"
 	"sendonce/protocol"
+	"sendonce/proxy/stream"
 )
 
 // changes serves one Changes stream: what happened since the cursor, then what
 // happens from now on, until the stream ends. A push-only device hears of the
 // nodes that it created and of nothing else.
-func (pe *peer) changes(ctx context.Context, st *stream, m *protocol.Changes) error {
+func (pe *peer) changes(ctx context.Context, st *stream.Stream, m *protocol.Changes) error {
 	s := pe.srv
 	role, err := pe.role(ctx, m.Folder)
 	if err != nil {
@@ -37,7 +38,7 @@ func (pe *peer) changes(ctx context.Context, st *stream, m *protocol.Changes) er
 			cancel()
 		}
 	}()
-	defer func() { st.raw.StopRecv(sendonce.KindUnavailable); <-gone }()
+	defer func() { st.Raw.StopRecv(sendonce.KindUnavailable); <-gone }()
 
 	f := &follower{index: s.index, st: st, tenant: pe.tenant, folder: m.Folder}
 	if role == sendonce.RolePushOnly {
@@ -61,7 +62,7 @@ func (pe *peer) changes(ctx context.Context, st *stream, m *protocol.Changes) er
 // follower delivers a folder's journal to one stream.
 type follower struct {
 	index  indexdb.Index
-	st     *stream
+	st     *stream.Stream
 	tenant sendonce.TenantID
 	folder sendonce.FolderID
 	only   sendonce.DeviceID // not zero: only what this device created

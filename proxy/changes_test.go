@@ -10,18 +10,19 @@ import (
 	"sendonce"
 	"sendonce/indexdb"
 	"sendonce/protocol"
+	"sendonce/proxy/stream"
 )
 
 // follow opens a Changes stream.
-func (c *client) follow(f sendonce.FolderID, at sendonce.Cursor) *stream {
+func (c *client) follow(f sendonce.FolderID, at sendonce.Cursor) *stream.Stream {
 	c.w.t.Helper()
 	st := c.open()
-	c.w.must(st.answer(&protocol.Changes{Folder: f, Cursor: at}))
+	c.w.must(st.Answer(&protocol.Changes{Folder: f, Cursor: at}))
 	return st
 }
 
 // set reads frames up to one that completes a set.
-func (c *client) set(st *stream) (nodes []sendonce.Node, first, last *protocol.ChangeSet) {
+func (c *client) set(st *stream.Stream) (nodes []sendonce.Node, first, last *protocol.ChangeSet) {
 	c.w.t.Helper()
 	for {
 		m := want[*protocol.ChangeSet](c, st)
@@ -177,7 +178,7 @@ func TestPushOnly(t *testing.T) {
 		t.Error("the owner cannot read what was pushed")
 	}
 	st := w.device(sendonce.RoleReadOnly, "docs").open()
-	w.must(st.answer(&protocol.PushOpen{Folder: f, Push: sendonce.PushID{1}}))
+	w.must(st.Answer(&protocol.PushOpen{Folder: f, Push: sendonce.PushID{1}}))
 	wantFail(a, st, sendonce.KindUnauthorized)
 }
 

@@ -9,6 +9,7 @@ import (
 	"sendonce"
 	"sendonce/indexdb"
 	"sendonce/protocol"
+	"sendonce/proxy/stream"
 	"sendonce/proxy/vault"
 )
 
@@ -56,7 +57,7 @@ func (p *push) commitAsked(m *protocol.Commit) {
 			continue
 		}
 		if c.offers[i] = p.offers[ch.Offer]; c.offers[i] == nil || !c.offers[i].last {
-			c.answer = protocol.FailOf(m.Op, broken("change %d names offer %d, which is not complete, or was used by an earlier commit", i, ch.Offer))
+			c.answer = protocol.FailOf(m.Op, stream.Broken("change %d names offer %d, which is not complete, or was used by an earlier commit", i, ch.Offer))
 			return
 		}
 	}
@@ -286,7 +287,7 @@ func (p *push) describe(ctx context.Context, w *commitWork, to *indexdb.Change, 
 		return &sendonce.Error{Kind: sendonce.KindInvalid, Detail: fmt.Sprintf("the offered manifest gives root %s, the device computed %s", d.Root, root)}
 	}
 	if d.Size > 0 && d.Size <= sendonce.MaxInline {
-		return broken("content of %d bytes must travel inline", d.Size)
+		return stream.Broken("content of %d bytes must travel inline", d.Size)
 	}
 	to.Content, to.Size = d.Content, d.Size
 	for _, page := range d.Pages {

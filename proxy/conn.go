@@ -14,6 +14,7 @@ import (
 	"sendonce"
 	"sendonce/indexdb"
 	"sendonce/protocol"
+	"sendonce/proxy/stream"
 )
 
 // peer is one live connection of an enrolled device.
@@ -71,33 +72,33 @@ func (s *Server) refuse(c protocol.Conn, err error) {
 }
 
 // greet takes the Control stream and its Hello, and prepares the Welcome.
-func (p *peer) greet(ctx context.Context) (*stream, *protocol.Welcome, error) {
+func (p *peer) greet(ctx context.Context) (*stream.Stream, *protocol.Welcome, error) {
 	raw, err := p.conn.Accept(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	st := p.srv.stream(raw)
+	st := stream.New(raw, p.srv.now, p.srv.lim.PeerPatience)
 	m, err := st.Next()
 	if err != nil {
 		return nil, nil, err
 	}
 	hello, ok := m.(*protocol.Hello)
 	if !ok {
-		return nil, nil, broken("the first stream must begin with Hello, not %v", protocol.TypeOf(m))
+		return nil, nil, stream.Broken("the first stream must begin with Hello, not %v", protocol.TypeOf(m))
 	}
 	if hello.Version != protocol.Version {
 		err := &sendonce.Error{Op: "hello", Kind: sendonce.KindUnsupported, Detail: fmt.Sprintf("protocol version %d, this proxy speaks %d", hello.Version, protocol.Version),
 			Hint: "use the same release of sendonce on both sides"}
-		return nil, nil, st.fail(0, err)
+		return nil, nil, st.Fail(0, err)
 	}
 	d, err := p.enrolled(ctx, hello)
 	if err != nil {
-		return nil, nil, st.fail(0, err)
+		return nil, nil, st.Fail(0, err)
 	}
 	p.tenant = d.Tenant
 	w, err := p.welcome(ctx, hello, d)
 	if err != nil {
-		return nil, nil, st.fail(0, err)
+		return nil, nil, st.Fail(0, err)
 	}
 	return st, w, nil
 }
@@ -203,8 +204,8 @@ func (p *peer) welcome(ctx context.Context, hello *protocol.Hello, d *indexdb.De
 
 // control answers Hello and holds the Control stream until the peer closes it.
 // A further Hello asks for a new Welcome: roles and heads as they are now.
-func (p *peer) control(ctx context.Context, st *stream, w *protocol.Welcome) {
-	err := st.answer(w)
+func (p *peer) control(ctx context.Context, st *stream.Stream, w *protocol.Welcome) {
+	err := st.Answer(w)
 	for err == nil {
 		var m protocol.Message
 		if m, err = st.Next(); err != nil {
@@ -212,18 +213,18 @@ func (p *peer) control(ctx context.Context, st *stream, w *protocol.Welcome) {
 		}
 		hello, ok := m.(*protocol.Hello)
 		if !ok {
-			err = broken("%v on the Control stream", protocol.TypeOf(m))
+			err = stream.Broken("%v on the Control stream", protocol.TypeOf(m))
 			break
 		}
 		err = p.again(ctx, st, hello)
 	}
-	st.end(err)
+	st.End(err)
 	if kind := sendonce.KindOf(err); kind == sendonce.KindInvalid || kind == sendonce.KindLimit {
 		p.conn.Close(kind, text(err))
 	}
 }
 
-func (p *peer) again(ctx context.Context, st *stream, hello *protocol.Hello) error {
+func (p *peer) again(ctx context.Context, st *stream.Stream, hello *protocol.Hello) error {
 	d, err := p.device(ctx)
 	if err != nil {
 		return err
@@ -232,7 +233,7 @@ func (p *peer) again(ctx context.Context, st *stream, hello *protocol.Hello) err
 	if err != nil {
 		return err
 	}
-	return st.answer(w)
+	return st.Answer(w)
 }
 
 // acceptStreams takes the conversations that the peer opens, at most
@@ -251,8 +252,8 @@ func (p *peer) acceptStreams(ctx context.Context, wg *sync.WaitGroup) {
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			st := p.srv.stream(raw)
-			st.end(p.converse(ctx, st))
+			st := stream.New(raw, p.srv.now, p.srv.lim.PeerPatience)
+			st.End(p.converse(ctx, st))
 		})
 	}
 }
@@ -279,8 +280,8 @@ func (p *peer) acceptData(ctx context.Context, wg *sync.WaitGroup) {
 }
 
 // converse reads the first message of a stream and follows it.
-func (p *peer) converse(ctx context.Context, st *stream) error {
-	silence := time.AfterFunc(p.srv.lim.PeerPatience, func() { st.abort(sendonce.KindUnavailable) })
+func (p *peer) converse(ctx context.Context, st *stream.Stream) error {
+	silence := time.AfterFunc(p.srv.lim.PeerPatience, func() { st.Abort(sendonce.KindUnavailable) })
 	m, err := st.Next()
 	silence.Stop()
 	if errors.Is(err, io.EOF) {
@@ -299,97 +300,13 @@ func (p *peer) converse(ctx context.Context, st *stream) error {
 	case *protocol.Admin:
 		return p.adminStream(ctx, st, m)
 	}
-	return broken("a stream cannot begin with %v", protocol.TypeOf(m))
-}
-
-// stream is one conversation: messages in and out, with a peer that stops
-// reading or writing mid-way cut off after Limits.PeerPatience.
-type stream struct {
-	*protocol.Reader
-	*protocol.Writer
-	raw protocol.Stream
-}
-
-func (s *Server) stream(raw protocol.Stream) *stream {
-	return &stream{
-		Reader: protocol.NewReaderRate(raw, s.now),
-		Writer: protocol.NewWriter(&patientWriter{w: raw, now: s.now, patience: s.lim.PeerPatience}),
-		raw:    raw,
-	}
-}
-
-// answer sends m at once.
-func (st *stream) answer(m protocol.Message) error {
-	if err := st.Send(m); err != nil {
-		return err
-	}
-	return st.Flush()
-}
-
-// fail tells the peer that op (0: the stream) failed and returns err, or the
-// error of telling it.
-func (st *stream) fail(op uint64, err error) error {
-	if e := st.answer(protocol.FailOf(op, err)); e != nil {
-		return e
-	}
-	return err
-}
-
-// end closes the stream; an error that is not the peer's going away is told.
-func (st *stream) end(err error) {
-	if err == nil || errors.Is(err, io.EOF) {
-		_ = st.Flush() // the peer may be gone, and then nobody minds
-		_ = st.raw.Close()
-		return
-	}
-	// A failure to tell means that the peer is gone already.
-	if e := st.answer(protocol.FailOf(0, err)); e == nil {
-		_ = st.raw.Close()
-	} else {
-		st.raw.Cancel(sendonce.KindOf(err))
-	}
-	st.raw.StopRecv(sendonce.KindOf(err))
-}
-
-// abort makes every read and write of the stream fail.
-func (st *stream) abort(kind sendonce.ErrKind) {
-	st.raw.StopRecv(kind)
-	st.raw.Cancel(kind)
-}
-
-// patientWriter gives the peer some time for each piece of what is written.
-type patientWriter struct {
-	w        protocol.SendStream
-	now      func() time.Time
-	patience time.Duration
-}
-
-const patientPiece = 256 << 10
-
-func (w *patientWriter) Write(b []byte) (int, error) {
-	n := 0
-	for n < len(b) {
-		if err := w.w.SetWriteDeadline(w.now().Add(w.patience)); err != nil {
-			return n, err
-		}
-		m, err := w.w.Write(b[n:min(len(b), n+patientPiece)])
-		n += m
-		if err != nil {
-			return n, err
-		}
-	}
-	return n, nil
+	return stream.Broken("a stream cannot begin with %v", protocol.TypeOf(m))
 }
 
 // stranger is the one answer to everybody who is not (or no longer) enrolled.
 func stranger() error {
 	return &sendonce.Error{Op: "connect", Kind: sendonce.KindUnauthorized, Detail: "this device is not enrolled, or the join link is not valid (any more)",
 		Hint: "ask for a new link: sendonce invite"}
-}
-
-// broken is a peer's breach of the protocol.
-func broken(format string, args ...any) error {
-	return &sendonce.Error{Op: "converse", Kind: sendonce.KindInvalid, Detail: fmt.Sprintf(format, args...)}
 }
 
 // text is an error's text for a peer, cut to what a close reason may carry.

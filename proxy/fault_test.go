@@ -134,7 +134,7 @@ func tryPush(t *testing.T, a *client, f sendonce.FolderID, data file, op sendonc
 	p := &pusher{client: a, folder: f, acked: map[uint64]bool{}, id: sendonce.PushID{1}}
 	p.st = p.open()
 	packs := map[uint64][]sendonce.ID{}
-	p.w.must(p.st.answer(&protocol.PushOpen{Folder: f, Push: p.id}))
+	p.w.must(p.st.Answer(&protocol.PushOpen{Folder: f, Push: p.id}))
 	p.offers++
 	offer := protocol.SplitOffer(p.offers, sendonce.NodeID{}, 0, nil, data.refs)[0]
 	ch := p.create("f", p.offers, data)
@@ -146,7 +146,7 @@ func tryPush(t *testing.T, a *client, f sendonce.FolderID, data file, op sendonc
 		}
 		switch m := m.(type) {
 		case *protocol.PushReady:
-			p.st.answer(offer) // errors show at the next read
+			p.st.Answer(offer) // errors show at the next read
 		case *protocol.Missing:
 			if m.IDs != nil {
 				t.Fatalf("the commit got %+v", m)
@@ -171,7 +171,7 @@ func tryPush(t *testing.T, a *client, f sendonce.FolderID, data file, op sendonc
 			if chunks != nil {
 				p.sendPack(a, chunks...)
 			}
-			p.st.answer(&protocol.Commit{Op: 1, ID: op, Changes: []protocol.Change{ch}})
+			p.st.Answer(&protocol.Commit{Op: 1, ID: op, Changes: []protocol.Change{ch}})
 		case *protocol.StoredAck:
 			for n, ids := range packs {
 				if n == m.Op || n <= m.Through {

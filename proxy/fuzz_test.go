@@ -83,7 +83,7 @@ func FuzzPush(f *testing.F) {
 			}
 		}
 		p.st.Flush() // the push may have ended; then nobody reads it
-		p.st.raw.Close()
+		p.st.Raw.Close()
 		q := a.push(folder)
 		alive := a.file(noise(9, 2*testChunk))
 		op := q.offer(alive)

@@ -23,6 +23,7 @@ import (
 	"sendonce/indexdb/indextest"
 	"sendonce/protocol"
 	"sendonce/protocol/prototest"
+	"sendonce/proxy/stream"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -134,7 +135,7 @@ type client struct {
 	key     byte
 	id      sendonce.DeviceID
 	conn    protocol.Conn
-	control *stream
+	control *stream.Stream
 	welcome *protocol.Welcome
 	hasher  *content.Hasher
 }
@@ -160,7 +161,7 @@ func (w *world) connect(key byte, hello *protocol.Hello) (*client, error) {
 	c.conn = conn
 	w.t.Cleanup(func() { conn.Close(0, "test over") })
 	c.control = c.open()
-	if err := c.control.answer(hello); err != nil {
+	if err := c.control.Answer(hello); err != nil {
 		return nil, err
 	}
 	m, err := c.control.Next()
@@ -189,17 +190,17 @@ func (c *client) again(bulk bool) *client {
 	return d
 }
 
-func (c *client) open() *stream {
+func (c *client) open() *stream.Stream {
 	raw, err := c.conn.Open(context.Background())
 	c.w.must(err)
-	return &stream{Reader: protocol.NewReader(raw), Writer: protocol.NewWriter(raw), raw: raw}
+	return &stream.Stream{Reader: protocol.NewReader(raw), Writer: protocol.NewWriter(raw), Raw: raw}
 }
 
 // patience ends a test that waits for what does not come.
 const patience = 20 * time.Second
 
 // next reads one message, failing the test when none comes.
-func (c *client) next(st *stream) protocol.Message {
+func (c *client) next(st *stream.Stream) protocol.Message {
 	c.w.t.Helper()
 	m, err := c.tryNext(st)
 	if err != nil {
@@ -208,14 +209,14 @@ func (c *client) next(st *stream) protocol.Message {
 	return m
 }
 
-func (c *client) tryNext(st *stream) (protocol.Message, error) {
+func (c *client) tryNext(st *stream.Stream) (protocol.Message, error) {
 	late := time.AfterFunc(patience, func() { c.conn.Close(0, "the test waited too long") })
 	defer late.Stop()
 	return st.Next()
 }
 
 // want reads one message of type T.
-func want[T protocol.Message](c *client, st *stream) T {
+func want[T protocol.Message](c *client, st *stream.Stream) T {
 	c.w.t.Helper()
 	m := c.next(st)
 	v, ok := m.(T)
@@ -226,7 +227,7 @@ func want[T protocol.Message](c *client, st *stream) T {
 }
 
 // wantFail reads a Fail of one kind.
-func wantFail(c *client, st *stream, kind sendonce.ErrKind) *protocol.Fail {
+func wantFail(c *client, st *stream.Stream, kind sendonce.ErrKind) *protocol.Fail {
 	c.w.t.Helper()
 	f := want[*protocol.Fail](c, st)
 	if f.Kind != kind {
@@ -236,7 +237,7 @@ func wantFail(c *client, st *stream, kind sendonce.ErrKind) *protocol.Fail {
 }
 
 // wantGone reads until the stream fails, with an error of one kind (0: any).
-func wantGone(c *client, st *stream, kind sendonce.ErrKind) {
+func wantGone(c *client, st *stream.Stream, kind sendonce.ErrKind) {
 	c.w.t.Helper()
 	for {
 		m, err := c.tryNext(st)
@@ -258,7 +259,7 @@ type pusher struct {
 	*client
 	folder sendonce.FolderID
 	id     sendonce.PushID
-	st     *stream
+	st     *stream.Stream
 	offers uint64
 	packs  uint64
 	ops    uint64
@@ -277,7 +278,7 @@ func (c *client) push(folder sendonce.FolderID) *pusher {
 func (p *pusher) reopen() {
 	p.w.t.Helper()
 	p.st = p.open()
-	p.w.must(p.st.answer(&protocol.PushOpen{Folder: p.folder, Push: p.id}))
+	p.w.must(p.st.Answer(&protocol.PushOpen{Folder: p.folder, Push: p.id}))
 	want[*protocol.PushReady](p.client, p.st)
 }
 
@@ -423,7 +424,7 @@ func (p *pusher) commit(changes ...protocol.Change) *protocol.Commit {
 	p.w.t.Helper()
 	p.ops++
 	c := &protocol.Commit{Op: p.ops, ID: newOp(), Changes: changes}
-	p.w.must(p.st.answer(c))
+	p.w.must(p.st.Answer(c))
 	return c
 }
 
@@ -464,7 +465,7 @@ func (p *pusher) put(name string, data []byte) (protocol.Change, *protocol.Commi
 // done closes the stream in order and waits for its end.
 func (p *pusher) done() {
 	p.w.t.Helper()
-	p.st.raw.Close()
+	p.st.Raw.Close()
 	wantGone(p.client, p.st, 0)
 }
 
@@ -472,9 +473,9 @@ func (p *pusher) done() {
 func (c *client) fetchAll(folder sendonce.FolderID, node sendonce.NodeID, rev uint64) []byte {
 	c.w.t.Helper()
 	st := c.open()
-	defer func() { st.raw.Close(); wantGone(c, st, 0) }()
+	defer func() { st.Raw.Close(); wantGone(c, st, 0) }()
 	refs := c.manifest(st, folder, node, rev)
-	c.w.must(st.answer(&protocol.Fetch{Op: 2, Folder: folder, Items: []protocol.FetchItem{{Node: node, Rev: rev}}}))
+	c.w.must(st.Answer(&protocol.Fetch{Op: 2, Folder: folder, Items: []protocol.FetchItem{{Node: node, Rev: rev}}}))
 	chunks, fail := c.chunks(st)
 	if fail != nil {
 		c.w.t.Fatalf("fetch: %v", fail.Err())
@@ -494,9 +495,9 @@ func (c *client) fetchAll(folder sendonce.FolderID, node sendonce.NodeID, rev ui
 	return out.Bytes()
 }
 
-func (c *client) manifest(st *stream, folder sendonce.FolderID, node sendonce.NodeID, rev uint64) []sendonce.Ref {
+func (c *client) manifest(st *stream.Stream, folder sendonce.FolderID, node sendonce.NodeID, rev uint64) []sendonce.Ref {
 	c.w.t.Helper()
-	c.w.must(st.answer(&protocol.Read{Op: 1, Folder: folder, Node: node, Rev: rev}))
+	c.w.must(st.Answer(&protocol.Read{Op: 1, Folder: folder, Node: node, Rev: rev}))
 	var refs []sendonce.Ref
 	for {
 		part := want[*protocol.ManifestPart](c, st)
@@ -508,7 +509,7 @@ func (c *client) manifest(st *stream, folder sendonce.FolderID, node sendonce.No
 }
 
 // chunks reads the answer to a Fetch: chunks by ID, and how it ended.
-func (c *client) chunks(st *stream) (map[sendonce.ID][]byte, *protocol.Fail) {
+func (c *client) chunks(st *stream.Stream) (map[sendonce.ID][]byte, *protocol.Fail) {
 	c.w.t.Helper()
 	un, err := content.NewUnpacker()
 	c.w.must(err)

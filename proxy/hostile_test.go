@@ -80,8 +80,8 @@ func TestBrokenStreams(t *testing.T) {
 	raw := func(b []byte) {
 		t.Helper()
 		st := a.open()
-		st.raw.Write(b)
-		st.raw.Close()
+		st.Raw.Write(b)
+		st.Raw.Close()
 		wantGone(a, st, 0)
 	}
 	raw([]byte{5, 200, 1, 2, 3, 4})                                    // unknown type
@@ -93,14 +93,14 @@ func TestBrokenStreams(t *testing.T) {
 		&protocol.Hello{Version: 1}, &protocol.Offer{Op: 1}, &protocol.Done{Op: 1}, &protocol.Missing{Op: 1}, &protocol.StoredAck{Op: 1},
 	} {
 		st := a.open()
-		w.must(st.answer(first))
+		w.must(st.Answer(first))
 		wantFail(a, st, sendonce.KindInvalid)
 	}
 	for _, m := range []protocol.Message{
 		&protocol.PushOpen{Folder: f, Push: sendonce.PushID{1}}, &protocol.List{Op: 1, Folder: f}, &protocol.Done{Op: 1},
 	} {
 		p := a.push(f)
-		w.must(p.st.answer(m))
+		w.must(p.st.Answer(m))
 		wantGone(a, p.st, sendonce.KindInvalid)
 	}
 	// Data streams: not a pack, an oversized one, a truncated one.
@@ -122,11 +122,11 @@ func TestBrokenStreams(t *testing.T) {
 
 	// Another Hello asks for a new Welcome; anything else on the Control stream
 	// ends the connection.
-	w.must(a.control.answer(&protocol.Hello{Version: 1}))
+	w.must(a.control.Answer(&protocol.Hello{Version: 1}))
 	if m := want[*protocol.Welcome](a, a.control); len(m.Folders) != 1 || m.Folders[0].Head.Seq != 1 {
 		t.Errorf("the new Welcome says %+v", m.Folders)
 	}
-	w.must(a.control.answer(&protocol.Done{Op: 1}))
+	w.must(a.control.Answer(&protocol.Done{Op: 1}))
 	wantGone(a, a.control, sendonce.KindInvalid)
 	wantGone(p.client, p.st, sendonce.KindInvalid)
 }
@@ -165,18 +165,18 @@ func TestWrongCommits(t *testing.T) {
 	}
 	// An offer that is not complete.
 	p.offers++
-	w.must(p.st.answer(&protocol.Offer{Op: p.offers, Refs: data.refs[:1]}))
+	w.must(p.st.Answer(&protocol.Offer{Op: p.offers, Refs: data.refs[:1]}))
 	expect[*protocol.Missing](p)
 	p.commit(p.create("f", p.offers, data))
 	if f := expect[*protocol.Fail](p); f.Kind != sendonce.KindInvalid {
 		t.Errorf("got %+v", f)
 	}
-	w.must(p.st.answer(&protocol.Offer{Op: p.offers, Last: true}))
+	w.must(p.st.Answer(&protocol.Offer{Op: p.offers, Last: true}))
 	expect[*protocol.Missing](p)
 	p.committed(p.commit(p.create("f", good, data))) // after all of that
 
 	// Offers out of order end the push.
-	w.must(p.st.answer(&protocol.Offer{Op: 1, Last: true}))
+	w.must(p.st.Answer(&protocol.Offer{Op: 1, Last: true}))
 	wantGone(a, p.st, sendonce.KindInvalid)
 }
 
@@ -195,12 +195,12 @@ func TestLimits(t *testing.T) {
 	}
 	p, _ := a.push(f), a.push(f)
 	st := a.open()
-	w.must(st.answer(&protocol.PushOpen{Folder: f, Push: sendonce.PushID{7}}))
+	w.must(st.Answer(&protocol.PushOpen{Folder: f, Push: sendonce.PushID{7}}))
 	wantFail(a, st, sendonce.KindLimit)
 
 	ch, _ := p.put("f", noise(1, 60*testChunk))
 	st = a.open()
-	w.must(st.answer(&protocol.Fetch{Op: 5, Folder: f, Items: []protocol.FetchItem{{Node: ch.Node}}}))
+	w.must(st.Answer(&protocol.Fetch{Op: 5, Folder: f, Items: []protocol.FetchItem{{Node: ch.Node}}}))
 	if got, fail := a.chunks(st); fail == nil || fail.Kind != sendonce.KindLimit || len(got) > 20 {
 		t.Errorf("a fetch of 60 chunks: %d came, %+v", len(got), fail)
 	}
@@ -233,7 +233,7 @@ func TestSilence(t *testing.T) {
 	}
 	a := w.device(sendonce.RoleReadWrite, "")
 	st := a.open()
-	st.raw.Write([]byte{50}) // the beginning of a frame
+	st.Raw.Write([]byte{50}) // the beginning of a frame
 	wantGone(a, st, sendonce.KindUnavailable)
 
 	// One that asks for much and does not read: what it is told does not fit into
@@ -242,7 +242,7 @@ func TestSilence(t *testing.T) {
 	p := a.push(f)
 	ch, _ := p.put("f", noise(1, 150*testChunk))
 	st = a.open()
-	w.must(st.answer(&protocol.Fetch{Op: 1, Folder: f, Items: []protocol.FetchItem{{Node: ch.Node}}}))
+	w.must(st.Answer(&protocol.Fetch{Op: 1, Folder: f, Items: []protocol.FetchItem{{Node: ch.Node}}}))
 	waitFor(t, func() bool { return w.srv.metrics.SentPackBytes.Load() > 0 })
 	time.Sleep(200 * time.Millisecond) // the proxy loses its patience meanwhile
 	var err2 error

@@ -13,6 +13,7 @@ import (
 
 	"sendonce"
 	"sendonce/protocol"
+	"sendonce/proxy/metrics"
 )
 
 // adminPath is where the admin methods are on the socket: POST, with a JSON body.
@@ -128,8 +129,8 @@ const readyPatience = 5 * time.Second
 func (s *Server) Monitor() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		writeMetrics(w, s.metricList()) // nobody is left to hear of an error
+		w.Header().Set("Content-Type", metrics.ContentType)
+		metrics.Write(w, s.metricList()) // nobody is left to hear of an error
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
@@ -145,6 +146,21 @@ func (s *Server) Monitor() http.Handler {
 		writeJSON(w, http.StatusOK, map[string]any{"version": s.cfg.Version, "protocol": protocol.Version, "go": runtime.Version()})
 	})
 	return mux
+}
+
+// metricList adds what the server knows of the present moment.
+func (s *Server) metricList() []metrics.Metric {
+	devices := s.devices.counts()
+	conns := 0
+	for _, n := range devices {
+		conns += n
+	}
+	return append(s.metrics.List(),
+		metrics.Metric{Name: "pushes_open", Help: "Push streams open now.", Gauge: true, Value: int64(s.pushes.count())},
+		metrics.Metric{Name: "devices_connected", Help: "Devices connected now.", Gauge: true, Value: int64(len(devices))},
+		metrics.Metric{Name: "connections_open", Help: "Connections open now.", Gauge: true, Value: int64(conns)},
+		metrics.Metric{Name: "uptime_seconds", Help: "Seconds since the proxy was made.", Gauge: true, Value: int64(s.now().Sub(s.started).Seconds())},
+	)
 }
 
 // Ready reports whether the server can work: the index and the store answer, and

@@ -5,6 +5,7 @@ import (
 
 	"sendonce"
 	"sendonce/protocol"
+	"sendonce/proxy/stream"
 )
 
 // offer is one file's manifest as it has been offered: an edit script.
@@ -113,13 +114,13 @@ func (p *push) collect(f *protocol.Offer) (*offer, error) {
 	switch {
 	case f.Op > p.lastOffer:
 		if prev := p.offers[p.lastOffer]; prev != nil && !prev.last {
-			return nil, broken("offer %d begins before offer %d is complete", f.Op, p.lastOffer)
+			return nil, stream.Broken("offer %d begins before offer %d is complete", f.Op, p.lastOffer)
 		}
 		o = &offer{node: f.Node, base: f.Base}
 		p.offers[f.Op], p.lastOffer = o, f.Op
 		p.refs += o.cost()
 	case o == nil || o.last || f.Op != p.lastOffer:
-		return nil, broken("offer %d cannot be continued", f.Op)
+		return nil, stream.Broken("offer %d cannot be continued", f.Op)
 	}
 	edits := f.Edits
 	if len(edits) == 0 && len(f.Refs) > 0 {

@@ -13,6 +13,7 @@ import (
 	"sendonce"
 	"sendonce/indexdb"
 	"sendonce/protocol"
+	"sendonce/proxy/stream"
 )
 
 // push is one Push stream and the packs that belong to it. The goroutine of run
@@ -25,7 +26,7 @@ type push struct {
 	srv    *Server
 	who    indexdb.Asker
 	id     sendonce.PushID
-	st     *stream
+	st     *stream.Stream
 	names  folderKey
 	memory *semaphore.Weighted // bytes of this push's packs
 	work   context.Context     // for index and store: outlives the connection
@@ -85,7 +86,7 @@ const (
 func (p *push) replace() { p.once.Do(func() { close(p.replaced) }) }
 
 // push serves one Push stream.
-func (pe *peer) push(ctx context.Context, st *stream, open *protocol.PushOpen) error {
+func (pe *peer) push(ctx context.Context, st *stream.Stream, open *protocol.PushOpen) error {
 	s := pe.srv
 	role, err := pe.role(ctx, open.Folder)
 	if err != nil {
@@ -122,7 +123,7 @@ func (pe *peer) push(ctx context.Context, st *stream, open *protocol.PushOpen) e
 	}
 	head, err := s.index.Head(p.work, p.who.Tenant, p.who.Folder)
 	if err == nil {
-		err = st.answer(&protocol.PushReady{Epoch: epoch, Head: head})
+		err = st.Answer(&protocol.PushReady{Epoch: epoch, Head: head})
 	}
 	if err == nil {
 		s.metrics.Pushes.Add(1)
@@ -146,7 +147,7 @@ func (p *push) run(ctx context.Context) error {
 	err := p.loop(ctx)
 	close(p.ended) // Data streams give up
 	close(stop)
-	p.st.raw.StopRecv(sendonce.KindUnavailable)
+	p.st.Raw.StopRecv(sendonce.KindUnavailable)
 	p.settle()
 	<-read
 	if err == errReplaced || errors.Is(err, io.EOF) {
@@ -257,7 +258,7 @@ func (p *push) frame(m protocol.Message) error {
 		p.commitAsked(m)
 		return nil
 	}
-	return broken("%v on a Push stream", protocol.TypeOf(m))
+	return stream.Broken("%v on a Push stream", protocol.TypeOf(m))
 }
 
 // readFrames moves frames from the stream to the owner until the stream ends.

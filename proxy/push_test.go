@@ -70,13 +70,13 @@ func TestUnreadableFolderLooksEmpty(t *testing.T) {
 			t.Errorf("%v: sent %d of %d bytes: it could tell that another folder has them", role, p.bytes, len(data))
 		}
 		st := b.open()
-		w.must(st.answer(&protocol.Read{Op: 1, Folder: secret, Node: secret.Root()}))
+		w.must(st.Answer(&protocol.Read{Op: 1, Folder: secret, Node: secret.Root()}))
 		there := wantFail(b, st, sendonce.KindNotFound).Detail
-		w.must(st.answer(&protocol.Read{Op: 2, Folder: sendonce.FolderID{9}, Node: secret.Root()}))
+		w.must(st.Answer(&protocol.Read{Op: 2, Folder: sendonce.FolderID{9}, Node: secret.Root()}))
 		if not := wantFail(b, st, sendonce.KindNotFound).Detail; not != there {
 			t.Errorf("a folder that is there says %q, one that is not %q", there, not)
 		}
-		w.must(st.answer(&protocol.Changes{Folder: secret}))
+		w.must(st.Answer(&protocol.Changes{Folder: secret}))
 	}
 }
 
@@ -94,7 +94,7 @@ func TestEditScript(t *testing.T) {
 	next = append(next, noise(3, 100)...)
 	nf := p.file(next)
 	p.offers++
-	w.must(p.st.answer(&protocol.Offer{Op: p.offers, Node: ch.Node, Base: first.Receipt.Cursor.Seq, Last: true,
+	w.must(p.st.Answer(&protocol.Offer{Op: p.offers, Node: ch.Node, Base: first.Receipt.Cursor.Seq, Last: true,
 		Edits: []sendonce.Edit{{Keep: 50, Insert: 1}, {Skip: 1, Keep: 49, Insert: 1}},
 		Refs:  []sendonce.Ref{nf.refs[50], nf.refs[100]}}))
 	m := expect[*protocol.Missing](p)
@@ -117,7 +117,7 @@ func TestEditScript(t *testing.T) {
 	} {
 		p.offers++
 		o.Op = p.offers
-		w.must(p.st.answer(o))
+		w.must(p.st.Answer(o))
 		expect[*protocol.Missing](p)
 		p.commit(protocol.Change{Node: ch.Node, Base: second.Receipt.Cursor.Seq, SetContent: true, Offer: p.offers})
 		if f := expect[*protocol.Fail](p); f.Op != p.ops || f.Kind != sendonce.KindNotFound && f.Kind != sendonce.KindInvalid {
@@ -136,7 +136,7 @@ func TestEditScriptAgainstAnotherNode(t *testing.T) {
 	data := noise(1, 30*testChunk)
 	ch, first := p.put("f", data)
 	p.offers++
-	w.must(p.st.answer(&protocol.Offer{Op: p.offers, Node: ch.Node, Base: first.Receipt.Cursor.Seq, Last: true, Edits: []sendonce.Edit{{Keep: 30}}}))
+	w.must(p.st.Answer(&protocol.Offer{Op: p.offers, Node: ch.Node, Base: first.Receipt.Cursor.Seq, Last: true, Edits: []sendonce.Edit{{Keep: 30}}}))
 	expect[*protocol.Missing](p)
 	copied := p.create("copy", p.offers, p.file(data))
 	p.committed(p.commit(copied))
@@ -146,7 +146,7 @@ func TestEditScriptAgainstAnotherNode(t *testing.T) {
 	// A push-only device cannot build on what it did not make.
 	q := w.device(sendonce.RolePushOnly, "docs").push(f)
 	q.offers++
-	w.must(q.st.answer(&protocol.Offer{Op: q.offers, Node: ch.Node, Base: first.Receipt.Cursor.Seq, Last: true, Edits: []sendonce.Edit{{Keep: 30}}}))
+	w.must(q.st.Answer(&protocol.Offer{Op: q.offers, Node: ch.Node, Base: first.Receipt.Cursor.Seq, Last: true, Edits: []sendonce.Edit{{Keep: 30}}}))
 	expect[*protocol.Missing](q)
 	q.commit(q.create("stolen", q.offers, q.file(data)))
 	if f := expect[*protocol.Fail](q); f.Kind != sendonce.KindNotFound || f.Op != q.ops {
@@ -168,7 +168,7 @@ func TestReplayedCommit(t *testing.T) {
 	c := p.commit(p.create("f", op, data))
 	first := p.committed(c)
 	for range 3 {
-		w.must(p.st.answer(c))
+		w.must(p.st.Answer(c))
 		if again := p.committed(c); again.Receipt.Cursor != first.Receipt.Cursor || !again.Receipt.Time.Equal(first.Receipt.Time) {
 			t.Fatalf("a replay gave %+v, the first answer was %+v", again, first)
 		}
@@ -180,7 +180,7 @@ func TestReplayedCommit(t *testing.T) {
 	}
 	c.Changes[0].Offer = op
 	c.Op = 77
-	w.must(q.st.answer(c))
+	w.must(q.st.Answer(c))
 	if again := q.committed(c); again.Receipt.Cursor != first.Receipt.Cursor {
 		t.Fatalf("a replay in another push gave %+v, the first answer was %+v", again, first)
 	}

@@ -9,6 +9,7 @@ import (
 	"sendonce"
 	"sendonce/indexdb"
 	"sendonce/protocol"
+	"sendonce/proxy/stream"
 )
 
 // nodesPerFrame is how many bytes of nodes are gathered before they are sent.
@@ -16,7 +17,7 @@ const nodesPerFrame = 256 << 10
 
 // read serves one Read stream: requests in, answers out, in order. The role is
 // looked up again for each request, because such a stream lives long.
-func (pe *peer) read(ctx context.Context, st *stream, m protocol.Message) error {
+func (pe *peer) read(ctx context.Context, st *stream.Stream, m protocol.Message) error {
 	for {
 		r := &reading{pe: pe, st: st, ctx: ctx}
 		var op uint64
@@ -31,7 +32,7 @@ func (pe *peer) read(ctx context.Context, st *stream, m protocol.Message) error 
 		case *protocol.Log:
 			op, err = m.Op, r.in(m.Folder, func() error { return r.log(m) })
 		default:
-			return broken("%v on a Read stream", protocol.TypeOf(m))
+			return stream.Broken("%v on a Read stream", protocol.TypeOf(m))
 		}
 		var told *answerError
 		if errors.As(err, &told) {
@@ -66,7 +67,7 @@ func answered(err error) error {
 // reading is one request of a Read stream.
 type reading struct {
 	pe     *peer
-	st     *stream
+	st     *stream.Stream
 	ctx    context.Context
 	folder sendonce.FolderID
 }

@@ -12,6 +12,7 @@ import (
 	"sendonce/blobstore/blobtest"
 	"sendonce/content"
 	"sendonce/protocol"
+	"sendonce/proxy/stream"
 )
 
 // dir makes a directory and returns its node.
@@ -23,9 +24,9 @@ func (p *pusher) dir(parent sendonce.NodeID, name string) sendonce.NodeID {
 }
 
 // list asks for a List and returns what comes.
-func (c *client) list(st *stream, m *protocol.List) ([]sendonce.Node, *protocol.Fail) {
+func (c *client) list(st *stream.Stream, m *protocol.List) ([]sendonce.Node, *protocol.Fail) {
 	c.w.t.Helper()
-	c.w.must(st.answer(m))
+	c.w.must(st.Answer(m))
 	var nodes []sendonce.Node
 	for {
 		switch a := c.next(st).(type) {
@@ -130,7 +131,7 @@ func TestLog(t *testing.T) {
 	ch, first := p.put("f", noise(1, 700))
 	for i := range 300 {
 		p.ops++
-		w.must(p.st.answer(&protocol.Commit{Op: p.ops, ID: newOp(), Snapshot: i%100 == 99, Changes: []protocol.Change{
+		w.must(p.st.Answer(&protocol.Commit{Op: p.ops, ID: newOp(), Snapshot: i%100 == 99, Changes: []protocol.Change{
 			{Node: newNode(), SetPlace: true, Parent: f.Root(), Name: fmt.Sprint(i), Kind: sendonce.KindDir}}}))
 		expect[*protocol.Committed](p)
 	}
@@ -139,7 +140,7 @@ func TestLog(t *testing.T) {
 	ask := func(m *protocol.Log) (out []protocol.LogEntry) {
 		t.Helper()
 		m.Op, m.Folder = 1, f
-		w.must(st.answer(m))
+		w.must(st.Answer(m))
 		for {
 			a := want[*protocol.LogEntries](a, st)
 			out = protocol.JoinEntries(out, a.Entries)
@@ -188,7 +189,7 @@ func TestFetchRanges(t *testing.T) {
 		t.Errorf("%d packs were passed on whole", whole)
 	}
 	st := a.open()
-	w.must(st.answer(&protocol.Fetch{Op: 1, Folder: f, Items: []protocol.FetchItem{
+	w.must(st.Answer(&protocol.Fetch{Op: 1, Folder: f, Items: []protocol.FetchItem{
 		{Node: ch.Node, Rev: rev, First: 5, Count: 2}, {Node: ch.Node, First: 1999}, {Node: ch.Node, First: 6, Count: 2}}}))
 	got, fail := a.chunks(st)
 	if fail != nil || len(got) != 4 {
@@ -200,13 +201,13 @@ func TestFetchRanges(t *testing.T) {
 		}
 	}
 	// What cannot be had does not keep the rest back.
-	w.must(st.answer(&protocol.Fetch{Op: 2, Folder: f, Items: []protocol.FetchItem{
+	w.must(st.Answer(&protocol.Fetch{Op: 2, Folder: f, Items: []protocol.FetchItem{
 		{Node: newNode()}, {Node: ch.Node, Rev: 999}, {Node: ch.Node, First: 1990, Count: 99}, {Node: f.Root()}, {Node: ch.Node, First: 3, Count: 1}}}))
 	got, fail = a.chunks(st)
 	if fail == nil || fail.Op != 2 || fail.Kind != sendonce.KindNotFound || len(got) != 1 {
 		t.Errorf("%d chunks, %+v", len(got), fail)
 	}
-	w.must(st.answer(&protocol.Fetch{Op: 3, Folder: f})) // and the stream goes on
+	w.must(st.Answer(&protocol.Fetch{Op: 3, Folder: f})) // and the stream goes on
 	if got, fail := a.chunks(st); len(got) != 0 || fail != nil {
 		t.Errorf("an empty fetch: %d chunks, %+v", len(got), fail)
 	}
@@ -236,7 +237,7 @@ func TestWholePackKeepsFoldersApart(t *testing.T) {
 
 	b := w.device(sendonce.RoleReadOnly, "open")
 	st := b.open()
-	w.must(st.answer(&protocol.Fetch{Op: 1, Folder: open, Items: []protocol.FetchItem{{Node: ch.Node}}}))
+	w.must(st.Answer(&protocol.Fetch{Op: 1, Folder: open, Items: []protocol.FetchItem{{Node: ch.Node}}}))
 	got, fail := b.chunks(st)
 	if fail != nil || len(got) != 9 {
 		t.Errorf("%d chunks came, want the 9 of the folder; %+v", len(got), fail)
@@ -248,10 +249,10 @@ func TestWholePackKeepsFoldersApart(t *testing.T) {
 		t.Error("the pack went whole")
 	}
 	// The other folder's reader gets the pack as it is, even for less than all.
-	w.must(st.answer(&protocol.Read{Op: 2, Folder: secret, Node: ch.Node}))
+	w.must(st.Answer(&protocol.Read{Op: 2, Folder: secret, Node: ch.Node}))
 	wantFail(b, st, sendonce.KindNotFound)
 	sa := a.open()
-	w.must(sa.answer(&protocol.Fetch{Op: 1, Folder: secret, Items: []protocol.FetchItem{{Node: nodeNamed(w, secret, "all"), First: 2}}}))
+	w.must(sa.Answer(&protocol.Fetch{Op: 1, Folder: secret, Items: []protocol.FetchItem{{Node: nodeNamed(w, secret, "all"), First: 2}}}))
 	if got, fail := a.chunks(sa); fail != nil || len(got) != 10 || w.srv.metrics.PacksWhole.Load() != 1 {
 		t.Errorf("%d chunks, %+v", len(got), fail)
 	}
@@ -282,7 +283,7 @@ func TestDamagedChunk(t *testing.T) {
 	store.rot = badFile.refs[2].ID
 	st := a.open()
 	items := []protocol.FetchItem{{Node: bad.Node, First: 2, Count: 1}, {Node: good.Node, Count: 4}}
-	w.must(st.answer(&protocol.Fetch{Op: 1, Folder: f, Items: items}))
+	w.must(st.Answer(&protocol.Fetch{Op: 1, Folder: f, Items: items}))
 	got, fail := a.chunks(st)
 	if fail == nil || fail.Kind != sendonce.KindDamaged || !strings.Contains(fail.Detail, "bad") || len(got) < 4 {
 		t.Fatalf("%d chunks, %+v", len(got), fail)

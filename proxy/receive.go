@@ -9,6 +9,7 @@ import (
 
 	"sendonce"
 	"sendonce/protocol"
+	"sendonce/proxy/stream"
 )
 
 // pack is one pack that has been received and whose chunks have been hashed.
@@ -36,7 +37,7 @@ func (pe *peer) receive(ctx context.Context, rs protocol.RecvStream) error {
 	}
 	h, ok := m.(*protocol.PackHeader)
 	if !ok || h.Op == 0 {
-		return broken("a Data stream must begin with a numbered pack, not %v", protocol.TypeOf(m))
+		return stream.Broken("a Data stream must begin with a numbered pack, not %v", protocol.TypeOf(m))
 	}
 	p := s.pushes.find(pushKey{pe.id, h.Push}, overtaking, ctx.Done())
 	if p == nil {
@@ -103,7 +104,7 @@ func atEnd(r *protocol.Reader) error {
 		return nil
 	}
 	if err == nil {
-		err = broken("%v after the pack of a Data stream", protocol.TypeOf(m))
+		err = stream.Broken("%v after the pack of a Data stream", protocol.TypeOf(m))
 	}
 	return err
 }

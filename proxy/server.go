@@ -16,6 +16,7 @@ import (
 	"sendonce/blobstore"
 	"sendonce/indexdb"
 	"sendonce/protocol"
+	"sendonce/proxy/metrics"
 	"sendonce/proxy/vault"
 )
 
@@ -96,7 +97,7 @@ type Server struct {
 	vault   *vault.Vault
 	now     func() time.Time
 	log     *slog.Logger
-	metrics *Metrics
+	metrics *metrics.Metrics
 	started time.Time
 
 	memory  *semaphore.Weighted // bytes of packs of all pushes
@@ -129,7 +130,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, lim: lim, index: cfg.Index, store: cfg.Store, now: cfg.Now, log: cfg.Log,
 		vault:    v,
-		metrics:  new(Metrics),
+		metrics:  new(metrics.Metrics),
 		started:  cfg.Now(),
 		memory:   semaphore.NewWeighted(lim.TotalBytes),
 		reading:  semaphore.NewWeighted(lim.ReadBytes),
@@ -144,7 +145,7 @@ func New(cfg Config) (*Server, error) {
 }
 
 // Metrics returns the server's counters.
-func (s *Server) Metrics() *Metrics { return s.metrics }
+func (s *Server) Metrics() *metrics.Metrics { return s.metrics }
 
 // Run serves until ctx ends and returns when everything it started has ended.
 // On the way out it accepts nothing new, lets each push make durable and commit

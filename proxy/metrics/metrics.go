@@ -1,4 +1,12 @@
-package proxy
+// Package metrics counts what the proxy does, for people and for Prometheus.
+//
+// A Metrics is handed to every part of the proxy; whoever does a thing counts it.
+// Invariants: counters only rise, and a name that has been published keeps its
+// meaning. What it does not promise: that numbers read one after the other are of
+// one moment.
+//
+// There is one file, metrics.go.
+package metrics
 
 import (
 	"fmt"
@@ -70,23 +78,11 @@ func (m *Metrics) List() []Metric {
 	}
 }
 
-// metricList adds what the server knows of the present moment.
-func (s *Server) metricList() []Metric {
-	devices := s.devices.counts()
-	conns := 0
-	for _, n := range devices {
-		conns += n
-	}
-	return append(s.metrics.List(),
-		Metric{Name: "pushes_open", Help: "Push streams open now.", Gauge: true, Value: int64(s.pushes.count())},
-		Metric{Name: "devices_connected", Help: "Devices connected now.", Gauge: true, Value: int64(len(devices))},
-		Metric{Name: "connections_open", Help: "Connections open now.", Gauge: true, Value: int64(conns)},
-		Metric{Name: "uptime_seconds", Help: "Seconds since the proxy was made.", Gauge: true, Value: int64(s.now().Sub(s.started).Seconds())},
-	)
-}
+// ContentType is what Write writes, as an HTTP header.
+const ContentType = "text/plain; version=0.0.4; charset=utf-8"
 
-// writeMetrics writes the Prometheus text exposition format, version 0.0.4.
-func writeMetrics(w io.Writer, list []Metric) error {
+// Write writes metrics in the Prometheus text exposition format, version 0.0.4.
+func Write(w io.Writer, list []Metric) error {
 	for _, m := range list {
 		kind := "counter"
 		if m.Gauge {
