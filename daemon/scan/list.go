@@ -33,10 +33,12 @@ type listing struct {
 	skipped []Skipped
 	ignored int64
 	known   int64
+
+	files, symlinks, bytes int64
 }
 
-// found is one entry: how it differs (Kind 0: not at all), and the directory to
-// walk into.
+// found is an entry that differs from its row, or a directory to walk into (its
+// change has Kind 0 if it does not differ itself).
 type found struct {
 	change Change
 	dir    *directory
@@ -170,80 +172,105 @@ func movedHere(d *directory, rules *ignore.Rules, entries []fsys.Entry, rows []s
 // entry compares one entry with its row. ok is false if there is nothing to
 // report or to walk into.
 func (s *scanner) entry(d *directory, l *listing, rules *ignore.Rules, e fsys.Entry, row *state.Local, moved map[uint64]bool) (f found, ok bool) {
-	path := join(d.path, e.Name)
-	switch {
-	case fsys.IsTemp(e.Name):
+	if fsys.IsTemp(e.Name) {
 		return f, false
-	case rules.Match(path, e.Info.Type == fsys.Directory):
+	}
+	if !rules.Empty() && rules.Match(join(d.path, e.Name), e.Info.Type == fsys.Directory) {
 		l.ignored++
 		return f, false
-	case e.Err != nil:
-		l.skip(path, reason(e.Err))
-		return f, false
-	case e.Info.Type == fsys.Other:
-		l.skip(path, "not a file, directory or symlink (a FIFO, socket or device)")
-		return f, false
-	case e.Info.Dev != s.dev:
-		l.skip(path, "another file system is mounted here; attach it as a folder of its own")
-		return f, false
-	case len(path) > sendonce.MaxPath:
-		l.skip(path, "the path is longer than the limit of 4096 bytes")
-		return f, false
-	case d.depth >= sendonce.MaxDepth:
-		l.skip(path, "it lies deeper than the limit of 128 directories")
+	}
+	if why := s.unfit(d, &e); why != "" {
+		l.skip(join(d.path, e.Name), why)
 		return f, false
 	}
 	kind := kindOf(e.Info.Type)
-	f.change = Change{Path: path, Name: e.Name, Type: kind, Parent: d.node, ParentPath: d.path, Info: e.Info}
-	walkInto := d.deep
-	switch {
-	case row != nil && row.Kind != kind:
-		l.gone = append(l.gone, gone{row: *row, path: path, replaced: true})
-		row = nil
-	case row != nil && row.Stat.Ino != e.Info.Ino:
-		// Another file took the name: a new one saved over the old (the same
-		// node, new bytes), unless the old one lives on under another name.
-		if moved[row.Stat.Ino] || s.claims.taken(row.Node) {
-			l.gone = append(l.gone, gone{row: *row, path: path, replaced: true})
-			row = nil
-		}
-	case row != nil && !s.holds(row.Node, e.Info):
-		row = nil // another name of the file was taken for it
-	}
-	if row == nil || row.Stat.Ino != e.Info.Ino {
-		old, err := s.moveOf(e.Info, kind)
-		if err != nil {
-			l.fatal = err
-			return f, false
-		}
-		switch {
-		case old != nil:
-			if row != nil {
-				l.gone = append(l.gone, gone{row: *row, path: path, replaced: true})
-			}
-			f.change.Kind, f.change.Node, f.change.Old = Moved, old.Node, old
-			if kind == sendonce.KindDir {
-				s.claims.moved(old.Node, path)
-			}
-			walkInto = true
-		case row == nil || !s.claims.take(row.Node):
-			f.change.Kind = Added
-			walkInto = true
-		default:
-			f.change.Kind, f.change.Node, f.change.Old = Modified, row.Node, row
-			if kind == sendonce.KindDir { // made anew under the same name
-				f.change.Kind = Meta
-			}
-			walkInto = true
-		}
-	} else {
+	l.count(kind, e.Info.Size)
+	if row != nil && row.Kind == kind && row.Stat.Ino == e.Info.Ino && s.holds(row.Node, e.Info) {
 		f.change.Kind, f.change.Node, f.change.Old = compare(row, e.Info), row.Node, row
+	} else if l.fatal = s.other(d, l, &f.change, e, kind, row, moved); l.fatal != nil {
+		return f, false
 	}
-	if kind == sendonce.KindDir && walkInto {
-		f.dir = &directory{path: path, node: f.change.Node, depth: d.depth + 1, rules: rules, deep: true}
+	known := f.change.Kind == 0 || f.change.Kind == Meta && row != nil && row.Stat.Ino == e.Info.Ino
+	walkInto := kind == sendonce.KindDir && (d.deep || !known)
+	if f.change.Kind == 0 && !walkInto { // most of a tree, mostly
+		return f, false
+	}
+	c := &f.change
+	c.Path, c.Name, c.Type, c.Parent, c.ParentPath, c.Info = join(d.path, e.Name), e.Name, kind, d.node, d.path, e.Info
+	if walkInto {
+		f.dir = &directory{path: c.Path, node: c.Node, depth: d.depth + 1, rules: rules, deep: true}
 		l.dirs = append(l.dirs, f.dir)
 	}
 	return f, true
+}
+
+// unfit says why an entry is not synced; "" if it is.
+func (s *scanner) unfit(d *directory, e *fsys.Entry) string {
+	switch {
+	case e.Err != nil:
+		return reason(e.Err)
+	case e.Info.Type == fsys.Other:
+		return "not a file, directory or symlink (a FIFO, socket or device)"
+	case e.Info.Dev != s.dev:
+		return "another file system is mounted here; attach it as a folder of its own"
+	case len(d.path)+1+len(e.Name) > sendonce.MaxPath:
+		return "the path is longer than the limit of 4096 bytes"
+	case d.depth >= sendonce.MaxDepth:
+		return "it lies deeper than the limit of 128 directories"
+	}
+	return ""
+}
+
+// other fills in the change of an entry that is not the one in the row of its
+// name: moved here, new, or another file that took the name.
+func (s *scanner) other(d *directory, l *listing, c *Change, e fsys.Entry, kind sendonce.Kind, row *state.Local, moved map[uint64]bool) error {
+	path := join(d.path, e.Name)
+	leave := func() { // the row's node is not here any more
+		l.gone = append(l.gone, gone{row: *row, path: path, replaced: true})
+		row = nil
+	}
+	switch {
+	case row == nil:
+	case row.Kind != kind:
+		leave()
+	case row.Stat.Ino == e.Info.Ino:
+		row = nil // another name of the file was taken for it
+	case moved[row.Stat.Ino] || s.claims.taken(row.Node):
+		// Where a file took the name it is a new one saved over the old (the same
+		// node, new bytes), but not if the old one lives on under another name.
+		leave()
+	}
+	old, err := s.moveOf(e.Info, kind)
+	switch {
+	case err != nil:
+		return err
+	case old != nil:
+		if row != nil {
+			leave()
+		}
+		c.Kind, c.Node, c.Old = Moved, old.Node, old
+		if kind == sendonce.KindDir {
+			s.claims.moved(old.Node, path)
+		}
+	case row == nil || !s.claims.take(row.Node):
+		c.Kind = Added
+	default:
+		c.Kind, c.Node, c.Old = Modified, row.Node, row
+		if kind == sendonce.KindDir { // made anew under the same name
+			c.Kind = Meta
+		}
+	}
+	return nil
+}
+
+func (l *listing) count(kind sendonce.Kind, size int64) {
+	switch kind {
+	case sendonce.KindFile:
+		l.files++
+		l.bytes += size
+	case sendonce.KindSymlink:
+		l.symlinks++
+	}
 }
 
 // holds reports whether an entry with the inode of its row still is that node: of

@@ -159,17 +159,13 @@ func (s *scanner) walk(d *directory) error {
 	s.report.Dirs++
 	s.report.Ignored += l.ignored
 	s.report.Known += l.known
+	s.report.Files += l.files
+	s.report.Symlinks += l.symlinks
+	s.report.Bytes += l.bytes
 	s.report.Skipped = append(s.report.Skipped, l.skipped...)
 	s.gone = append(s.gone, l.gone...)
 	for i := range l.found {
 		f := &l.found[i]
-		switch f.change.Type {
-		case sendonce.KindFile:
-			s.report.Files++
-			s.report.Bytes += f.change.Info.Size
-		case sendonce.KindSymlink:
-			s.report.Symlinks++
-		}
 		if f.change.Kind != 0 {
 			if err := s.emit(f.change); err != nil {
 				return err

@@ -43,6 +43,9 @@ func New() *Rules { return &Rules{} }
 func (r *Rules) Push(dir string, file []byte) *Rules {
 	file = bytes.TrimPrefix(file, []byte("\xef\xbb\xbf"))
 	n := &Rules{outer: r, base: dir}
+	if r.Empty() {
+		n.outer = nil
+	}
 	if dir != "" {
 		n.base += "/"
 	}
@@ -95,6 +98,9 @@ func trimSpaces(s string) string {
 	}
 	return s[:end]
 }
+
+// Empty reports whether the rules ignore nothing at all.
+func (r *Rules) Empty() bool { return r.outer == nil && len(r.patterns) == 0 }
 
 // Match reports whether the rules ignore an entry. path is from the root; none of
 // its directories may be ignored itself. The last matching line of the innermost

@@ -97,6 +97,9 @@ func TestNested(t *testing.T) {
 			t.Errorf("%s: %v", c.path, got)
 		}
 	}
+	if r := New(); !r.Empty() || !r.Push("a", []byte("\n#\n")).Empty() || outer.Empty() || outer.Push("d", nil).Empty() {
+		t.Error("Empty")
+	}
 	if !outer.Match("d/a.o", false) {
 		t.Error("Push changed the rules that it was given")
 	}
