@@ -1,6 +1,6 @@
 // Command figures measures what sendonce promises: bytes on the wire, time, CPU
 // and memory, with the real program in processes of its own, beside rsync and
-// restic where those do the same job. docs/benchmarks.md explains every row.
+// Restic where those do the same job. docs/benchmarks.md explains every row.
 //
 // Figures that are compared are taken in turn within one run, so that a machine
 // that is busy or slow disturbs both alike. Everything it makes (files below -dir,
@@ -25,8 +25,9 @@ import (
 	"time"
 
 	"sendonce/bench/figures/corpus"
-	"sendonce/bench/figures/measure"
+	"sendonce/bench/figures/report"
 	"sendonce/bench/figures/twonet"
+	"sendonce/bench/figures/world"
 )
 
 // row is one experiment; it may report several figures.
@@ -59,16 +60,10 @@ func rows() []row {
 
 // bench is one run of this program.
 type bench struct {
-	report
-	bin   string // the sendonce program
-	self  string // this program
-	tmp   string
-	runs  int
-	procs measure.Group
-	net   *twonet.Pair // nil: not root, or not needed
-	src   string       // a copy of the Go sources, once made
-	seq   int          // makes names
-	verb  bool
+	report.Report
+	world.World
+	net *twonet.Pair // nil: not root, or not needed
+	src string       // a copy of the Go sources, once made
 }
 
 type options struct {
@@ -138,23 +133,23 @@ func run(ctx context.Context, o options) (missed int, err error) {
 	if err := havePrograms(ctx, list, o.install); err != nil {
 		return 0, err
 	}
-	b := &bench{runs: o.runs, bin: o.bin, verb: o.verbose}
-	if b.self, err = os.Executable(); err != nil {
+	b := &bench{Report: report.Report{Runs: o.runs}, World: world.World{Bin: o.bin, Verbose: o.verbose}}
+	if b.Self, err = os.Executable(); err != nil {
 		return 0, err
 	}
-	if b.tmp, err = os.MkdirTemp(o.dir, "sendonce-figures-"); err != nil {
+	if b.Tmp, err = os.MkdirTemp(o.dir, "sendonce-figures-"); err != nil {
 		return 0, err
 	}
 	defer func() {
-		b.procs.Close()
+		b.Procs.Close()
 		if b.net != nil {
 			err = errors.Join(err, b.net.Close())
 		}
-		err = errors.Join(err, os.RemoveAll(b.tmp))
+		err = errors.Join(err, os.RemoveAll(b.Tmp))
 	}()
-	if b.bin == "" {
-		b.bin = filepath.Join(b.tmp, "sendonce")
-		if err := build(ctx, b.bin); err != nil {
+	if b.Bin == "" {
+		b.Bin = filepath.Join(b.Tmp, "sendonce")
+		if err := build(ctx, b.Bin); err != nil {
 			return 0, err
 		}
 	}
@@ -164,33 +159,29 @@ func run(ctx context.Context, o options) (missed int, err error) {
 			return 0, err
 		}
 	}
-	if err := b.write(o.json, o.md); err != nil {
+	if err := b.Write(o.json, o.md); err != nil {
 		return 0, err
 	}
-	return b.missed(), nil
+	return b.Missed(), nil
 }
 
 // one measures one row in a directory that is removed afterwards. A row that
 // fails is reported as missed, and the next one has its turn.
 func (b *bench) one(ctx context.Context, r row) error {
 	if r.root && os.Geteuid() != 0 {
-		b.skipped(r.name, "needs root: two network namespaces and tc")
+		b.Skipped(r.name, "needs root: two network namespaces and tc")
 		return nil
 	}
-	if free, err := freeSpace(b.tmp); err != nil {
+	if free, err := freeSpace(b.Tmp); err != nil {
 		return err
 	} else if free < r.space {
-		b.skipped(r.name, fmt.Sprintf("needs %s of disk, %s has %s", bytesText(float64(r.space)), b.tmp, bytesText(float64(free))))
+		b.Skipped(r.name, fmt.Sprintf("needs %s of disk, %s has %s", report.Bytes(float64(r.space)), b.Tmp, report.Bytes(float64(free))))
 		return nil
 	}
 	begun := time.Now()
 	fmt.Fprintf(os.Stderr, "figures: %s: %s\n", r.name, r.what)
-	if r.root && b.net == nil {
-		var err error
-		if b.net, err = twonet.New(ctx, &b.procs); err != nil {
-			return err
-		}
-		if err := b.net.Shape(ctx, linkMbit); err != nil {
+	if r.root {
+		if err := b.network(ctx); err != nil {
 			return err
 		}
 	}
@@ -199,28 +190,29 @@ func (b *bench) one(ctx context.Context, r row) error {
 		return errors.New("interrupted")
 	}
 	if err != nil {
-		b.add(figure{Row: r.name, What: "the row could not be measured", Result: err.Error(), Bar: "it can", Verdict: verdictFail})
+		b.Add(report.Figure{Row: r.name, What: "the row could not be measured", Result: err.Error(), Bar: "it can", Verdict: report.Fail})
 	}
-	b.keepOnly("src", "sendonce")
+	b.KeepOnly("src", "sendonce")
 	fmt.Fprintf(os.Stderr, "figures: %s took %.0f s\n", r.name, time.Since(begun).Seconds())
 	return nil
 }
 
+// network makes the shaped link, once; without root there is none.
+func (b *bench) network(ctx context.Context) (err error) {
+	if b.net != nil || os.Geteuid() != 0 {
+		return nil
+	}
+	if _, err := exec.LookPath("tc"); err != nil {
+		return nil
+	}
+	if b.net, err = twonet.New(ctx, &b.Procs); err != nil {
+		return err
+	}
+	return b.net.Shape(ctx, linkMbit)
+}
+
 // linkMbit is the rate of the shaped link.
 const linkMbit = 100
-
-// keepOnly empties the temporary directory but for some names.
-func (b *bench) keepOnly(names ...string) {
-	list, err := os.ReadDir(b.tmp)
-	if err != nil {
-		return
-	}
-	for _, e := range list {
-		if !slices.Contains(names, e.Name()) {
-			_ = os.RemoveAll(filepath.Join(b.tmp, e.Name())) // tried again at the end, with its error
-		}
-	}
-}
 
 func choose(o options) (list []row, err error) {
 	split := func(s string) []string {
@@ -288,14 +280,6 @@ func build(ctx context.Context, to string) error {
 	return nil
 }
 
-func freeSpace(dir string) (int64, error) {
-	var s syscall.Statfs_t
-	if err := syscall.Statfs(dir, &s); err != nil {
-		return 0, err
-	}
-	return int64(s.Bavail) * s.Bsize, nil
-}
-
 // goSources returns a copy of the Go toolchain's sources, old enough that no
 // tool distrusts its times.
 func (b *bench) goSources(ctx context.Context) (string, error) {
@@ -306,36 +290,12 @@ func (b *bench) goSources(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("go env GOROOT: %w", err)
 	}
-	dir := filepath.Join(b.tmp, "src")
+	dir := filepath.Join(b.Tmp, "src")
 	if err := corpus.CopyTree(dir, filepath.Join(strings.TrimSpace(string(root)), "src")); err != nil {
 		return "", err
 	}
 	b.src = dir
-	return dir, pause(ctx, corpus.Age)
-}
-
-// pause waits, or returns why not.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// dir makes a fresh directory.
-func (b *bench) dir(name string) (string, error) {
-	b.seq++
-	d := filepath.Join(b.tmp, fmt.Sprintf("%s-%d", name, b.seq))
-	return d, os.MkdirAll(d, 0o755)
-}
-
-// say is for -v.
-func (b *bench) say(format string, args ...any) {
-	if b.verb {
-		fmt.Fprintf(os.Stderr, "figures: "+format+"\n", args...)
-	}
+	return dir, world.Pause(ctx, corpus.Age)
 }
 
 // describe records what was measured where.
@@ -345,9 +305,8 @@ func (b *bench) describe(ctx context.Context) {
 		b.Machine += ", " + model
 	}
 	b.Date = time.Now().UTC().Format(time.RFC3339)
-	b.Runs = b.runs
 	b.Programs = map[string]string{"go": runtime.Version()}
-	for name, args := range map[string][]string{"sendonce": {b.bin, "version"}, "rsync": {"rsync", "--version"}, "restic": {"restic", "version"}, "zstd": {"zstd", "--version"}} {
+	for name, args := range map[string][]string{"sendonce": {b.Bin, "version"}, "rsync": {"rsync", "--version"}, "restic": {"restic", "version"}, "zstd": {"zstd", "--version"}} {
 		out, err := exec.CommandContext(ctx, args[0], args[1:]...).Output()
 		if first, _, _ := strings.Cut(string(out), "\n"); err == nil {
 			b.Programs[name] = strings.TrimSpace(strings.Trim(first, "* "))
@@ -366,4 +325,12 @@ func cpuModel() string {
 		}
 	}
 	return ""
+}
+
+func freeSpace(dir string) (int64, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return 0, err
+	}
+	return int64(s.Bavail) * s.Bsize, nil
 }

@@ -17,11 +17,12 @@ import (
 	"sendonce/bench/figures/corpus"
 	"sendonce/bench/figures/measure"
 	"sendonce/bench/figures/stages"
+	"sendonce/bench/figures/world"
 )
 
 // big pushes one file that does not compress, in turn with the bare QUIC link.
 func big(ctx context.Context, b *bench, row string, size int64) error {
-	dir, err := b.dir("big")
+	dir, err := b.Dir("big")
 	if err != nil {
 		return err
 	}
@@ -29,10 +30,10 @@ func big(ctx context.Context, b *bench, row string, size int64) error {
 	if err := corpus.Random(file, size, 41); err != nil {
 		return err
 	}
-	if err := pause(ctx, corpus.Age); err != nil {
+	if err := world.Pause(ctx, corpus.Age); err != nil {
 		return err
 	}
-	runs := min(b.runs, 3)
+	runs := min(b.Runs, 3)
 	if size > 4<<30 {
 		runs = 1
 	}
@@ -51,13 +52,13 @@ func big(ctx context.Context, b *bench, row string, size int64) error {
 		if err != nil {
 			return err
 		}
-		speed = append(speed, gb*1000/p.client.Wall.Seconds())
-		client, proxy = append(client, p.client.CPU.Seconds()/gb), append(proxy, p.proxyCPU.Seconds()/gb)
-		rss, proxyRSS = append(rss, float64(p.client.RSS)), append(proxyRSS, float64(p.proxyRSS))
+		speed = append(speed, gb*1000/p.Client.Wall.Seconds())
+		client, proxy = append(client, p.Client.CPU.Seconds()/gb), append(proxy, p.ProxyCPU.Seconds()/gb)
+		rss, proxyRSS = append(rss, float64(p.Client.RSS)), append(proxyRSS, float64(p.ProxyRSS))
 	}
 	ratio = speed.Over(link)
 	var list []stages.Stage
-	scratch, err := b.dir("stages")
+	scratch, err := b.Dir("stages")
 	if err != nil {
 		return err
 	}
@@ -68,35 +69,35 @@ func big(ctx context.Context, b *bench, row string, size int64) error {
 	for i := range ratio {
 		ratio[i] *= 100
 	}
-	b.atLeast(row, "end-to-end speed, part of the bare QUIC link's", "%", 55, ratio...)
-	b.info(row, "end-to-end speed", "MB/s", speed...)
-	b.info(row, "bare QUIC link, 4 connections, loopback", "MB/s", link...)
+	b.AtLeast(row, "end-to-end speed, part of the bare QUIC link's", "%", 55, ratio...)
+	b.Info(row, "end-to-end speed", "MB/s", speed...)
+	b.Info(row, "bare QUIC link, 4 connections, loopback", "MB/s", link...)
 	sum := map[string]float64{"client": sendCPU.Median(), "proxy": recvCPU.Median()}
 	for _, s := range list {
-		b.info(row, fmt.Sprintf("stage %s (%s): CPU", s.Name, s.Side), "s/GB", s.CPU)
+		b.Info(row, fmt.Sprintf("stage %s (%s): CPU", s.Name, s.Side), "s/GB", s.CPU)
 		sum[s.Side] += s.CPU
 	}
-	b.info(row, "stage QUIC send (client): CPU", "s/GB", sendCPU...)
-	b.info(row, "stage QUIC receive (proxy): CPU", "s/GB", recvCPU...)
+	b.Info(row, "stage QUIC send (client): CPU", "s/GB", sendCPU...)
+	b.Info(row, "stage QUIC receive (proxy): CPU", "s/GB", recvCPU...)
 	for _, side := range []struct {
 		name string
 		all  measure.Series
 	}{{"client", client}, {"proxy", proxy}} {
-		b.info(row, side.name+": CPU end to end", "s/GB", side.all...)
-		b.info(row, side.name+": CPU, sum of its stages", "s/GB", sum[side.name])
+		b.Info(row, side.name+": CPU end to end", "s/GB", side.all...)
+		b.Info(row, side.name+": CPU, sum of its stages", "s/GB", sum[side.name])
 	}
 	total, parts := client.Median()+proxy.Median(), sum["client"]+sum["proxy"]
-	b.info(row, "CPU end to end beyond the stages", "s/GB", total-parts)
-	b.atMost(row, "the same, as a part of the whole (either way)", "%", 10, 100*math.Abs(total-parts)/total)
-	b.atMost(row, "peak memory, client", "B", clientMemory, rss...)
-	b.atMost(row, "peak memory, proxy", "B", proxyMemory, proxyRSS...)
+	b.Info(row, "CPU end to end beyond the stages", "s/GB", total-parts)
+	b.AtMost(row, "the same, as a part of the whole (either way)", "%", 10, 100*math.Abs(total-parts)/total)
+	b.AtMost(row, "peak memory, client", "B", clientMemory, rss...)
+	b.AtMost(row, "peak memory, proxy", "B", proxyMemory, proxyRSS...)
 	return nil
 }
 
 // json runs a part of this program and reads what it prints.
 func (b *bench) json(ctx context.Context, v any, args ...string) error {
 	var out bytes.Buffer
-	if _, err := b.procs.Run(ctx, measure.Command{Stdout: &out, Args: append([]string{b.self, "part"}, args...)}); err != nil {
+	if _, err := b.Procs.Run(ctx, measure.Command{Stdout: &out, Args: append([]string{b.Self, "part"}, args...)}); err != nil {
 		return err
 	}
 	return json.Unmarshal(out.Bytes(), v)
@@ -106,7 +107,7 @@ func (b *bench) json(ctx context.Context, v any, args ...string) error {
 func (b *bench) bareLink(ctx context.Context, total int64) (in, out stages.LinkResult, err error) {
 	pr, pw := io.Pipe()
 	bytesText := strconv.FormatInt(total, 10)
-	receiver, err := b.procs.Start(measure.Command{Stdout: pw, Args: []string{b.self, "part", "receive", "127.0.0.1:0", bytesText}})
+	receiver, err := b.Procs.Start(measure.Command{Stdout: pw, Args: []string{b.Self, "part", "receive", "127.0.0.1:0", bytesText}})
 	if err != nil {
 		return in, out, err
 	}
@@ -132,55 +133,55 @@ func (b *bench) bareLink(ctx context.Context, total int64) (in, out stages.LinkR
 func many(ctx context.Context, b *bench) error {
 	const row = "many-200k"
 	const files, total = 200_000, 320_000_000
-	dir, err := b.dir("many")
+	dir, err := b.Dir("many")
 	if err != nil {
 		return err
 	}
 	if err := corpus.Small(dir, files, 500, total, 51); err != nil {
 		return err
 	}
-	if err := pause(ctx, corpus.Age); err != nil {
+	if err := world.Pause(ctx, corpus.Age); err != nil {
 		return err
 	}
-	s, err := b.server(ctx, nil)
+	s, err := b.Server(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer s.remove()
-	d, err := s.device(ctx, "one", dir, "folder")
+	defer s.Remove()
+	d, err := s.Device(ctx, "one", dir, "folder")
 	if err != nil {
 		return err
 	}
-	p, err := d.sync(ctx)
+	p, err := d.Sync(ctx)
 	if err != nil {
 		return err
 	}
 	if p.Files != files {
 		return fmt.Errorf("%d files were seen, not %d", p.Files, files)
 	}
-	b.info(row, "first push: wall", "s", p.client.Wall.Seconds())
-	b.info(row, "first push: files", "per s", files/p.client.Wall.Seconds())
-	b.info(row, "first push: CPU, client", "s", p.client.CPU.Seconds())
-	b.info(row, "first push: CPU, proxy", "s", p.proxyCPU.Seconds())
-	b.info(row, "first push: content", "B", float64(p.BytesScanned))
-	b.info(row, "first push: packs", "B", float64(p.PackBytes))
-	b.info(row, "first push: wire both ways", "B", p.wire())
-	b.info(row, "first push: wire both ways beyond packs, a file", "B", (p.wire()-float64(p.PackBytes))/files)
-	b.atMost(row, "first push: peak memory, client", "B", clientMemory, float64(p.client.RSS))
-	b.atMost(row, "first push: peak memory, proxy", "B", proxyMemory, float64(p.proxyRSS))
+	b.Info(row, "first push: wall", "s", p.Client.Wall.Seconds())
+	b.Info(row, "first push: files", "per s", files/p.Client.Wall.Seconds())
+	b.Info(row, "first push: CPU, client", "s", p.Client.CPU.Seconds())
+	b.Info(row, "first push: CPU, proxy", "s", p.ProxyCPU.Seconds())
+	b.Info(row, "first push: content", "B", float64(p.BytesScanned))
+	b.Info(row, "first push: packs", "B", float64(p.PackBytes))
+	b.Info(row, "first push: wire both ways", "B", p.Wire())
+	b.Info(row, "first push: wire both ways beyond packs, a file", "B", (p.Wire()-float64(p.PackBytes))/files)
+	b.AtMost(row, "first push: peak memory, client", "B", clientMemory, float64(p.Client.RSS))
+	b.AtMost(row, "first push: peak memory, proxy", "B", proxyMemory, float64(p.ProxyRSS))
 	var wall, cpu, wire, rss measure.Series
 	var read int64
-	for range b.runs {
-		if p, err = d.sync(ctx); err != nil {
+	for range b.Runs {
+		if p, err = d.Sync(ctx); err != nil {
 			return err
 		}
-		wall, cpu, wire = append(wall, p.client.Wall.Seconds()), append(cpu, p.client.CPU.Seconds()), append(wire, p.wire())
-		rss, read = append(rss, float64(p.client.RSS)), max(read, p.FilesRead)
+		wall, cpu, wire = append(wall, p.Client.Wall.Seconds()), append(cpu, p.Client.CPU.Seconds()), append(wire, p.Wire())
+		rss, read = append(rss, float64(p.Client.RSS)), max(read, p.FilesRead)
 	}
-	b.info(row, "nothing changed: wall", "s", wall...)
-	b.info(row, "nothing changed: CPU, client", "s", cpu...)
-	b.info(row, "nothing changed: wire both ways", "B", wire...)
-	b.atMost(row, "nothing changed: files opened", "", 0, float64(read))
-	b.atMost(row, "nothing changed: peak memory, client", "B", clientMemory, rss...)
+	b.Info(row, "nothing changed: wall", "s", wall...)
+	b.Info(row, "nothing changed: CPU, client", "s", cpu...)
+	b.Info(row, "nothing changed: wire both ways", "B", wire...)
+	b.AtMost(row, "nothing changed: files opened", "", 0, float64(read))
+	b.AtMost(row, "nothing changed: peak memory, client", "B", clientMemory, rss...)
 	return os.RemoveAll(dir)
 }

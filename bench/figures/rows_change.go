@@ -8,9 +8,9 @@ import (
 
 	"sendonce/bench/figures/corpus"
 	"sendonce/bench/figures/measure"
+	"sendonce/bench/figures/twonet"
+	"sendonce/bench/figures/world"
 )
-
-func (p pass) wire() float64 { return float64(p.WireSent + p.WireReceived) }
 
 func noChange(ctx context.Context, b *bench) error {
 	const row = "nochange"
@@ -18,69 +18,105 @@ func noChange(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	s, err := b.server(ctx, nil)
+	s, err := b.Server(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer s.remove()
-	d, err := s.device(ctx, "one", src, "folder")
+	defer s.Remove()
+	d, err := s.Device(ctx, "one", src, "folder")
 	if err != nil {
 		return err
 	}
-	if _, err := d.sync(ctx); err != nil {
+	if _, err := d.Sync(ctx); err != nil {
 		return err
 	}
-	r, err := b.rsyncd(ctx, nil)
+	r, err := b.Rsyncd(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer r.stop()
-	if _, err := r.push(ctx, src); err != nil {
+	defer r.Stop()
+	if _, err := r.Push(ctx, src); err != nil {
 		return err
 	}
 
 	// In a process of its own, in turn with rsync.
 	var wall, cpu, rsync, rsyncCPU, wire measure.Series
 	var opened, read int64
-	for range 2 * b.runs {
-		p, err := d.sync(ctx)
+	for range 2 * b.Runs {
+		p, err := d.Sync(ctx)
 		if err != nil {
 			return err
 		}
-		wall, cpu, wire = append(wall, p.client.Wall.Seconds()), append(cpu, (p.client.CPU+p.proxyCPU).Seconds()), append(wire, p.wire())
+		wall, cpu, wire = append(wall, p.Client.Wall.Seconds()), append(cpu, (p.Client.CPU+p.ProxyCPU).Seconds()), append(wire, p.Wire())
 		opened, read = max(opened, p.FilesRead), max(read, p.BytesRead)
-		u, err := r.push(ctx, src)
+		u, err := r.Push(ctx, src)
 		if err != nil {
 			return err
 		}
 		rsync, rsyncCPU = append(rsync, u.Wall.Seconds()), append(rsyncCPU, u.CPU.Seconds())
 	}
-	b.atMost(row, "own process: UDP payload both ways, handshake included", "B", 8000, wire...)
-	b.atMost(row, "files opened", "", 0, float64(opened))
-	b.atMost(row, "bytes of files read", "B", 0, float64(read))
-	b.atMost(row, "wall / rsync -a to a local daemon", "x", 1, wall.Over(rsync)...)
-	b.info(row, "wall", "s", wall...)
-	b.info(row, "wall, rsync -a", "s", rsync...)
-	b.info(row, "CPU, client and proxy", "s", cpu...)
-	b.info(row, "CPU, rsync -a, both ends", "s", rsyncCPU...)
+	b.AtMost(row, "own process: UDP payload both ways, handshake included", "B", 8000, wire...)
+	b.AtMost(row, "files opened", "", 0, float64(opened))
+	b.AtMost(row, "bytes of files read", "B", 0, float64(read))
+	b.AtMost(row, "wall / rsync -a to a local daemon", "x", 1, wall.Over(rsync)...)
+	b.Info(row, "wall", "s", wall...)
+	b.Info(row, "wall, rsync -a", "s", rsync...)
+	b.Info(row, "CPU, client and proxy", "s", cpu...)
+	b.Info(row, "CPU, rsync -a, both ends", "s", rsyncCPU...)
 
-	// Through the daemon.
-	if err := d.start(ctx); err != nil {
+	return noChangeDaemon(ctx, b, row, src)
+}
+
+// noChangeDaemon asks a running daemon for a pass. As root it does so over a link
+// of its own, whose counters check what the summary says.
+func noChangeDaemon(ctx context.Context, b *bench, row, src string) error {
+	if err := b.network(ctx); err != nil {
 		return err
 	}
-	defer d.stop()
-	var inWire, inWall measure.Series
-	opened = 0
-	for range b.runs {
-		p, err := d.sync(ctx)
+	s, err := b.Server(ctx, b.net)
+	if err != nil {
+		return err
+	}
+	defer s.Remove()
+	d, err := s.Device(ctx, "one", src, "folder")
+	if err != nil {
+		return err
+	}
+	if _, err := d.Sync(ctx); err != nil {
+		return err
+	}
+	if err := d.StartDaemon(ctx); err != nil {
+		return err
+	}
+	defer d.StopDaemon()
+	var wire, wall, frames measure.Series
+	var opened int64
+	for range b.Runs {
+		var before, after twonet.Counters
+		if b.net != nil {
+			if before, err = b.net.Client.Counters(); err != nil {
+				return err
+			}
+		}
+		p, err := d.Sync(ctx)
 		if err != nil {
 			return err
 		}
-		inWire, inWall, opened = append(inWire, p.wire()), append(inWall, p.client.Wall.Seconds()), max(opened, p.FilesRead)
+		if b.net != nil {
+			if after, err = b.net.Client.Counters(); err != nil {
+				return err
+			}
+			c := after.Sub(before)
+			frames = append(frames, float64(c.TxBytes+c.RxBytes))
+		}
+		wire, wall, opened = append(wire, p.Wire()), append(wall, p.Client.Wall.Seconds()), max(opened, p.FilesRead)
 	}
-	b.atMost(row, "running daemon: UDP payload both ways", "B", 2000, inWire...)
-	b.atMost(row, "running daemon: files opened", "", 0, float64(opened))
-	b.info(row, "running daemon: wall", "s", inWall...)
+	b.AtMost(row, "running daemon: UDP payload both ways", "B", 2000, wire...)
+	if b.net != nil {
+		b.AtMost(row, "running daemon: interface bytes both ways, idle time included", "B", 2000, frames...)
+	}
+	b.AtMost(row, "running daemon: files opened", "", 0, float64(opened))
+	b.Info(row, "running daemon: wall", "s", wall...)
 	return nil
 }
 
@@ -95,7 +131,7 @@ func smallEdits(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	dir, err := b.dir("edits")
+	dir, err := b.Dir("edits")
 	if err != nil {
 		return err
 	}
@@ -109,48 +145,48 @@ func smallEdits(ctx context.Context, b *bench) error {
 	if err := corpus.Random(big, editSize, 22); err != nil {
 		return err
 	}
-	if err := pause(ctx, corpus.Age); err != nil {
+	if err := world.Pause(ctx, corpus.Age); err != nil {
 		return err
 	}
-	s, err := b.server(ctx, nil)
+	s, err := b.Server(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer s.remove()
-	d, err := s.device(ctx, "one", dir, "folder")
+	defer s.Remove()
+	d, err := s.Device(ctx, "one", dir, "folder")
 	if err != nil {
 		return err
 	}
-	if _, err := d.sync(ctx); err != nil {
+	if _, err := d.Sync(ctx); err != nil {
 		return err
 	}
-	if err := d.start(ctx); err != nil {
+	if err := d.StartDaemon(ctx); err != nil {
 		return err
 	}
-	defer d.stop()
-	if p, err := d.sync(ctx); err != nil {
+	defer d.StopDaemon()
+	if p, err := d.Sync(ctx); err != nil {
 		return err
 	} else if p.FilesRead > 0 || p.Changes > 0 {
 		return fmt.Errorf("a second pass read %d files and committed %d changes", p.FilesRead, p.Changes)
 	}
 
 	// edit makes a change three times and reports the bytes of each.
-	edit := func(times int, change func(i int) error) (list []pass, wire measure.Series, err error) {
+	edit := func(times int, change func(i int) error) (list []world.Pass, wire measure.Series, err error) {
 		for i := range times {
 			if err := change(i); err != nil {
 				return nil, nil, err
 			}
-			if err := pause(ctx, corpus.Age); err != nil {
+			if err := world.Pause(ctx, corpus.Age); err != nil {
 				return nil, nil, err
 			}
-			p, err := d.sync(ctx)
+			p, err := d.Sync(ctx)
 			if err != nil {
 				return nil, nil, err
 			}
 			if p.Changes == 0 {
 				return nil, nil, fmt.Errorf("a change was not found")
 			}
-			list, wire = append(list, p), append(wire, p.wire())
+			list, wire = append(list, p), append(wire, p.Wire())
 		}
 		return list, wire, nil
 	}
@@ -161,16 +197,16 @@ func smallEdits(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	b.info(row, "a line added to net/http/server.go: wire both ways", "B", wire...)
-	b.info(row, "a line added: packs", "B", float64(list[0].PackBytes))
-	b.info(row, "a line added: chunks sent", "", float64(list[0].ChunksMissing))
+	b.Info(row, "a line added to net/http/server.go: wire both ways", "B", wire...)
+	b.Info(row, "a line added: packs", "B", float64(list[0].PackBytes))
+	b.Info(row, "a line added: chunks sent", "", float64(list[0].ChunksMissing))
 
 	if list, wire, err = edit(2, func(i int) error { return corpus.AppendRandom(big, 1024, uint64(30+i)) }); err != nil {
 		return err
 	}
-	b.info(row, "1 KiB appended to 1 GiB: wire both ways", "B", wire...)
-	b.info(row, "1 KiB appended: chunks sent", "", float64(list[0].ChunksMissing))
-	b.info(row, "1 KiB appended: wall", "s", list[0].client.Wall.Seconds())
+	b.Info(row, "1 KiB appended to 1 GiB: wire both ways", "B", wire...)
+	b.Info(row, "1 KiB appended: chunks sent", "", float64(list[0].ChunksMissing))
+	b.Info(row, "1 KiB appended: wall", "s", list[0].Client.Wall.Seconds())
 
 	names := []string{"many", "renamed", "again"}
 	if list, wire, err = edit(2, func(i int) error {
@@ -182,23 +218,23 @@ func smallEdits(ctx context.Context, b *bench) error {
 	for _, p := range list {
 		opened = max(opened, p.FilesRead)
 	}
-	b.atMost(row, "10,000 files' directory renamed: wire both ways", "B", 1000, wire...)
-	b.atMost(row, "directory renamed: files opened", "", 0, float64(opened))
+	b.AtMost(row, "10,000 files' directory renamed: wire both ways", "B", 1000, wire...)
+	b.AtMost(row, "directory renamed: files opened", "", 0, float64(opened))
 
 	if list, wire, err = edit(1, func(int) error {
 		return b.copyFile(ctx, big, filepath.Join(dir, "copy"))
 	}); err != nil {
 		return err
 	}
-	b.atMost(row, "1 GiB file copied: chunk bytes sent", "B", 0, float64(list[0].PackBytes))
-	b.info(row, "1 GiB file copied: wire both ways", "B", wire...)
-	b.info(row, "1 GiB file copied: wire both ways a chunk", "B", wire[0]/float64(max(1, list[0].Chunks)))
-	b.info(row, "1 GiB file copied: wall", "s", list[0].client.Wall.Seconds())
+	b.AtMost(row, "1 GiB file copied: chunk bytes sent", "B", 0, float64(list[0].PackBytes))
+	b.Info(row, "1 GiB file copied: wire both ways", "B", wire...)
+	b.Info(row, "1 GiB file copied: wire both ways a chunk", "B", wire[0]/float64(max(1, list[0].Chunks)))
+	b.Info(row, "1 GiB file copied: wall", "s", list[0].Client.Wall.Seconds())
 	return nil
 }
 
 func (b *bench) copyFile(ctx context.Context, from, to string) error {
-	_, err := b.procs.Run(ctx, measure.Command{Args: []string{"cp", "--reflink=never", from, to}})
+	_, err := b.Procs.Run(ctx, measure.Command{Args: []string{"cp", "--reflink=never", from, to}})
 	return err
 }
 
@@ -208,38 +244,38 @@ func secondDevice(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	other := filepath.Join(b.tmp, "other")
+	other := filepath.Join(b.Tmp, "other")
 	if err := corpus.CopyTree(other, src); err != nil {
 		return err
 	}
-	s, err := b.server(ctx, nil)
+	s, err := b.Server(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer s.remove()
-	one, err := s.device(ctx, "one", src, "first")
+	defer s.Remove()
+	one, err := s.Device(ctx, "one", src, "first")
 	if err != nil {
 		return err
 	}
-	first, err := one.sync(ctx)
+	first, err := one.Sync(ctx)
 	if err != nil {
 		return err
 	}
-	if err := pause(ctx, corpus.Age); err != nil {
+	if err := world.Pause(ctx, corpus.Age); err != nil {
 		return err
 	}
-	two, err := s.device(ctx, "two", other, "second")
+	two, err := s.Device(ctx, "two", other, "second")
 	if err != nil {
 		return err
 	}
-	p, err := two.sync(ctx)
+	p, err := two.Sync(ctx)
 	if err != nil {
 		return err
 	}
-	b.atMost(row, "chunk bytes sent by the second device", "B", 0, float64(p.PackBytes))
-	b.info(row, "wire both ways", "B", p.wire())
-	b.info(row, "wire both ways / the first device's", "x", p.wire()/first.wire())
-	b.info(row, "wall", "s", p.client.Wall.Seconds())
-	b.info(row, "wall / the first device's", "x", p.client.Wall.Seconds()/first.client.Wall.Seconds())
+	b.AtMost(row, "chunk bytes sent by the second device", "B", 0, float64(p.PackBytes))
+	b.Info(row, "wire both ways", "B", p.Wire())
+	b.Info(row, "wire both ways / the first device's", "x", p.Wire()/first.Wire())
+	b.Info(row, "wall", "s", p.Client.Wall.Seconds())
+	b.Info(row, "wall / the first device's", "x", p.Client.Wall.Seconds()/first.Client.Wall.Seconds())
 	return nil
 }

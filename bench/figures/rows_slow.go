@@ -15,6 +15,7 @@ import (
 	"sendonce/bench/figures/measure"
 	"sendonce/bench/figures/stages"
 	"sendonce/bench/figures/twonet"
+	"sendonce/bench/figures/world"
 )
 
 // linkRate is the shaped link's, in bytes a second.
@@ -23,22 +24,22 @@ const linkRate = linkMbit * 1e6 / 8
 func link(ctx context.Context, b *bench) error {
 	const row = "link"
 	const size = 256 << 20
-	dir, err := b.dir("link")
+	dir, err := b.Dir("link")
 	if err != nil {
 		return err
 	}
 	if err := corpus.Random(filepath.Join(dir, "file"), size, 61); err != nil {
 		return err
 	}
-	if err := pause(ctx, corpus.Age); err != nil {
+	if err := world.Pause(ctx, corpus.Age); err != nil {
 		return err
 	}
-	s, err := b.server(ctx, b.net)
+	s, err := b.Server(ctx, b.net)
 	if err != nil {
 		return err
 	}
-	defer s.remove()
-	d, err := s.device(ctx, "one", dir, "folder")
+	defer s.Remove()
+	d, err := s.Device(ctx, "one", dir, "folder")
 	if err != nil {
 		return err
 	}
@@ -48,7 +49,7 @@ func link(ctx context.Context, b *bench) error {
 		return err
 	}
 	stop := b.net.Client.Sample(50 * time.Millisecond)
-	p, err := d.sync(ctx)
+	p, err := d.Sync(ctx)
 	points := stop()
 	if err != nil {
 		return err
@@ -59,17 +60,17 @@ func link(ctx context.Context, b *bench) error {
 	}
 	sent := after.Sub(before)
 	burst := twonet.Find(points, linkRate)
-	b.atLeast(row, "part of the time that the link was busy, first to last data", "%", 95, 100*burst.Fraction)
-	b.info(row, "intervals of 50 ms under half the rate", "", float64(burst.Slow))
-	b.info(row, "intervals in all", "", float64(burst.Samples))
-	b.info(row, "longest stretch under half the rate", "s", burst.Longest.Seconds())
+	b.AtLeast(row, "part of the time that the link was busy, first to last data", "%", 95, 100*burst.Fraction)
+	b.Info(row, "intervals of 50 ms under half the rate", "", float64(burst.Slow))
+	b.Info(row, "intervals in all", "", float64(burst.Samples))
+	b.Info(row, "longest stretch under half the rate", "s", burst.Longest.Seconds())
 	least := float64(sent.TxBytes) / linkRate
-	b.atMost(row, "wall (bar: interface bytes / rate x 1.05 + 0.5 s)", "s", least*1.05+0.5, p.client.Wall.Seconds())
-	b.info(row, "interface bytes / rate", "s", least)
-	b.info(row, "interface bytes up / content", "x", float64(sent.TxBytes)/size)
-	b.info(row, "interface bytes down", "B", float64(sent.RxBytes))
-	b.info(row, "CPU, client", "s", p.client.CPU.Seconds())
-	b.info(row, "CPU, proxy", "s", p.proxyCPU.Seconds())
+	b.AtMost(row, "wall (bar: interface bytes / rate x 1.05 + 0.5 s)", "s", least*1.05+0.5, p.Client.Wall.Seconds())
+	b.Info(row, "interface bytes / rate", "s", least)
+	b.Info(row, "interface bytes up / content", "x", float64(sent.TxBytes)/size)
+	b.Info(row, "interface bytes down", "B", float64(sent.RxBytes))
+	b.Info(row, "CPU, client", "s", p.Client.CPU.Seconds())
+	b.Info(row, "CPU, proxy", "s", p.ProxyCPU.Seconds())
 	return nil
 }
 
@@ -82,8 +83,8 @@ const (
 // killer is the state of the kills row.
 type killer struct {
 	b      *bench
-	s      *server
-	d      *device
+	s      *world.Server
+	d      *world.Device
 	client *measure.Process
 	out    *bytes.Buffer
 	rng    *rand.Rand
@@ -96,7 +97,7 @@ type killer struct {
 
 func kills(ctx context.Context, b *bench) error {
 	const row = "kills"
-	dir, err := b.dir("kills")
+	dir, err := b.Dir("kills")
 	if err != nil {
 		return err
 	}
@@ -109,16 +110,16 @@ func kills(ctx context.Context, b *bench) error {
 			return err
 		}
 	}
-	if err := pause(ctx, corpus.Age); err != nil {
+	if err := world.Pause(ctx, corpus.Age); err != nil {
 		return err
 	}
 	const seed = 7
 	k := &killer{b: b, rng: rand.New(rand.NewPCG(seed, 0))}
-	if k.s, err = b.server(ctx, b.net); err != nil {
+	if k.s, err = b.Server(ctx, b.net); err != nil {
 		return err
 	}
-	defer func() { k.s.remove() }()
-	if k.d, err = k.s.device(ctx, "one", dir, "folder"); err != nil {
+	defer func() { k.s.Remove() }()
+	if k.d, err = k.s.Device(ctx, "one", dir, "folder"); err != nil {
 		return err
 	}
 	before, err := b.net.Client.Counters()
@@ -152,13 +153,13 @@ func kills(ctx context.Context, b *bench) error {
 		return err
 	}
 
-	to := filepath.Join(b.tmp, "restored")
-	if _, _, _, err := k.d.restore(ctx, to); err != nil {
+	to := filepath.Join(b.Tmp, "restored")
+	if _, _, _, err := k.d.Restore(ctx, to); err != nil {
 		return err
 	}
-	equal := b.same(ctx, dir, to)
-	k.s.stop()
-	end, err := stages.Open(ctx, k.s.data)
+	equal := b.Same(ctx, dir, to)
+	k.s.Stop()
+	end, err := stages.Open(ctx, k.s.Data)
 	if err != nil {
 		return err
 	}
@@ -166,18 +167,18 @@ func kills(ctx context.Context, b *bench) error {
 	stored, extra := copies(end)
 	sent := after.Sub(before)
 
-	b.holds(row, "kills of client and proxy inside a push", fmt.Sprint(killCount), k.inside == killCount, fmt.Sprint(k.inside))
-	b.holds(row, "restored equals the source, byte for byte", "equal", equal == nil, equalText(equal))
-	b.atMost(row, "acknowledged chunks that were stored again", "", 0, float64(again))
-	b.info(row, "chunks stored again that had not been acknowledged", "", float64(explained))
-	b.info(row, "chunks", "", float64(stored))
-	b.info(row, "bytes of chunks stored twice", "B", float64(extra))
-	b.info(row, "interface bytes up", "B", float64(sent.TxBytes))
-	b.info(row, "interface bytes up / content", "x", float64(sent.TxBytes)/killContent)
-	b.info(row, "interface bytes up beyond content, a kill", "B", float64(sent.TxBytes-killContent)/killCount)
-	b.info(row, "wall", "s", wall.Seconds())
-	b.info(row, "interface bytes / rate", "s", float64(sent.TxBytes)/linkRate)
-	b.holds(row, "pushes that did not notice within 20 s that the proxy had died", "0", k.hung == 0, fmt.Sprint(k.hung))
+	b.Holds(row, "kills of client and proxy inside a push", fmt.Sprint(killCount), k.inside == killCount, fmt.Sprint(k.inside))
+	b.Holds(row, "restored equals the source, byte for byte", "equal", equal == nil, equalText(equal))
+	b.AtMost(row, "acknowledged chunks that were stored again", "", 0, float64(again))
+	b.Info(row, "chunks stored again that had not been acknowledged", "", float64(explained))
+	b.Info(row, "chunks", "", float64(stored))
+	b.Info(row, "bytes of chunks stored twice", "B", float64(extra))
+	b.Info(row, "interface bytes up", "B", float64(sent.TxBytes))
+	b.Info(row, "interface bytes up / content", "x", float64(sent.TxBytes)/killContent)
+	b.Info(row, "interface bytes up beyond content, a kill", "B", float64(sent.TxBytes-killContent)/killCount)
+	b.Info(row, "wall", "s", wall.Seconds())
+	b.Info(row, "interface bytes / rate", "s", float64(sent.TxBytes)/linkRate)
+	b.Holds(row, "pushes that did not notice within 20 s that the proxy had died", "0", k.hung == 0, fmt.Sprint(k.hung))
 	return os.RemoveAll(dir)
 }
 
@@ -195,7 +196,7 @@ func copies(a stages.Audit) (chunks int, extra int64) {
 
 func (k *killer) startClient() (err error) {
 	k.out = &bytes.Buffer{}
-	k.client, err = k.b.procs.Start(k.d.command(k.out, "sync", "--json"))
+	k.client, err = k.b.Procs.Start(k.d.Command(k.out, "sync", "--json"))
 	return err
 }
 
@@ -243,10 +244,10 @@ func (k *killer) alive() {
 func (k *killer) killClient(ctx context.Context) error {
 	k.alive()
 	k.client.Kill()
-	if err := pause(ctx, 1500*time.Millisecond); err != nil { // the proxy's batch waits for 1 s at most
+	if err := world.Pause(ctx, 1500*time.Millisecond); err != nil { // the proxy's batch waits for 1 s at most
 		return err
 	}
-	if _, err := measure.Quiet(ctx, k.s.process.PID()); err != nil {
+	if _, err := measure.Quiet(ctx, k.s.PID()); err != nil {
 		return err
 	}
 	return k.startClient()
@@ -256,19 +257,19 @@ func (k *killer) killClient(ctx context.Context) error {
 // client find out.
 func (k *killer) killProxy(ctx context.Context) error {
 	k.alive()
-	k.s.kill()
-	look, err := stages.Open(ctx, k.s.data)
+	k.s.Kill()
+	look, err := stages.Open(ctx, k.s.Data)
 	if err != nil {
 		return err
 	}
 	k.looks = append(k.looks, look)
-	if err := k.s.start(ctx); err != nil {
+	if err := k.s.Start(ctx); err != nil {
 		return err
 	}
 	select {
 	case <-k.client.Done():
 		k.restart++
-	case <-time.After(patience):
+	case <-time.After(world.Patience):
 		k.hung++
 		k.client.Kill()
 	case <-ctx.Done():

@@ -1,4 +1,8 @@
-package main
+// Package report collects figures, holds them against their bars, and writes them
+// for people (a line as soon as it is known, a Markdown table) and programs (JSON).
+// A figure keeps all its runs; what counts is the median. It never rounds before
+// it compares, and it does not decide what a bar should be.
+package report
 
 import (
 	"encoding/json"
@@ -13,14 +17,14 @@ import (
 
 // The verdicts on a figure.
 const (
-	verdictPass    = "pass"
-	verdictFail    = "FAIL"
-	verdictInfo    = "" // it has no bar
-	verdictSkipped = "skipped"
+	Pass  = "pass"
+	Fail  = "FAIL"
+	NoBar = ""
+	Left  = "skipped"
 )
 
-// figure is one line of the report.
-type figure struct {
+// Figure is one line of the report.
+type Figure struct {
 	Row     string         `json:"row"`
 	What    string         `json:"what"`
 	Result  string         `json:"result"` // for people
@@ -31,16 +35,17 @@ type figure struct {
 	Runs    measure.Series `json:"runs,omitempty"`
 }
 
-// report is what a run found.
-type report struct {
+// Report is what a run found.
+type Report struct {
 	Date     string            `json:"date"`
 	Machine  string            `json:"machine"`
 	Programs map[string]string `json:"programs"`
 	Runs     int               `json:"runs"`
-	Figures  []figure          `json:"figures"`
+	Figures  []Figure          `json:"figures"`
 }
 
-func (r *report) add(f figure) {
+// Add takes a figure and prints it.
+func (r *Report) Add(f Figure) {
 	r.Figures = append(r.Figures, f)
 	bar := ""
 	if f.Bar != "" {
@@ -49,44 +54,45 @@ func (r *report) add(f figure) {
 	fmt.Printf("%-14s %-62s %s%s %s\n", f.Row, f.What, f.Result, bar, f.Verdict)
 }
 
-func (r *report) skipped(row, why string) {
-	r.add(figure{Row: row, What: "all", Result: why, Verdict: verdictSkipped})
+// Skipped says why a row was left out.
+func (r *Report) Skipped(row, why string) {
+	r.Add(Figure{Row: row, What: "all", Result: why, Verdict: Left})
 }
 
-// info reports a figure without a bar.
-func (r *report) info(row, what, unit string, s ...float64) {
-	r.add(of(row, what, unit, s))
+// Info reports a figure without a bar.
+func (r *Report) Info(row, what, unit string, s ...float64) {
+	r.Add(of(row, what, unit, s))
 }
 
-// atMost reports a figure whose median must not be above bar.
-func (r *report) atMost(row, what, unit string, bar float64, s ...float64) {
+// AtMost reports a figure whose median must not be above bar.
+func (r *Report) AtMost(row, what, unit string, bar float64, s ...float64) {
 	f := of(row, what, unit, s)
 	f.Bar, f.Verdict = "<= "+text(bar, unit), verdict(*f.Value <= bar)
-	r.add(f)
+	r.Add(f)
 }
 
-// atLeast reports a figure whose median must not be below bar.
-func (r *report) atLeast(row, what, unit string, bar float64, s ...float64) {
+// AtLeast reports a figure whose median must not be below bar.
+func (r *Report) AtLeast(row, what, unit string, bar float64, s ...float64) {
 	f := of(row, what, unit, s)
 	f.Bar, f.Verdict = ">= "+text(bar, unit), verdict(*f.Value >= bar)
-	r.add(f)
+	r.Add(f)
 }
 
-// holds reports a fact that must be so.
-func (r *report) holds(row, what, bar string, ok bool, result string) {
-	r.add(figure{Row: row, What: what, Result: result, Bar: bar, Verdict: verdict(ok)})
+// Holds reports a fact that must be so.
+func (r *Report) Holds(row, what, bar string, ok bool, result string) {
+	r.Add(Figure{Row: row, What: what, Result: result, Bar: bar, Verdict: verdict(ok)})
 }
 
 func verdict(ok bool) string {
 	if ok {
-		return verdictPass
+		return Pass
 	}
-	return verdictFail
+	return Fail
 }
 
-func of(row, what, unit string, s measure.Series) figure {
+func of(row, what, unit string, s measure.Series) Figure {
 	m := s.Median()
-	f := figure{Row: row, What: what, Unit: unit, Result: text(m, unit), Value: &m}
+	f := Figure{Row: row, What: what, Unit: unit, Result: text(m, unit), Value: &m}
 	if len(s) > 1 {
 		f.Runs = s
 		f.Result += fmt.Sprintf(" (%s to %s, n=%d)", text(s.Min(), unit), text(s.Max(), unit), len(s))
@@ -101,7 +107,7 @@ func text(v float64, unit string) string {
 	case "s":
 		return fmt.Sprintf("%.3g s", v)
 	case "B":
-		return bytesText(v)
+		return Bytes(v)
 	case "x":
 		return fmt.Sprintf("%.3f", v)
 	case "%":
@@ -109,10 +115,11 @@ func text(v float64, unit string) string {
 	case "":
 		return fmt.Sprintf("%.0f", v)
 	}
-	return fmt.Sprintf("%.3g %s", v, unit)
+	return fmt.Sprintf("%.4g %s", v, unit)
 }
 
-func bytesText(v float64) string {
+// Bytes writes a number of bytes for people.
+func Bytes(v float64) string {
 	switch {
 	case math.Abs(v) < 10_000:
 		return fmt.Sprintf("%.0f B", v)
@@ -124,17 +131,18 @@ func bytesText(v float64) string {
 	return fmt.Sprintf("%.1f GB", v/1e9)
 }
 
-func (r *report) missed() (n int) {
+// Missed returns how many bars were missed.
+func (r *Report) Missed() (n int) {
 	for _, f := range r.Figures {
-		if f.Verdict == verdictFail {
+		if f.Verdict == Fail {
 			n++
 		}
 	}
 	return n
 }
 
-// write writes the files that were asked for.
-func (r *report) write(jsonFile, mdFile string) error {
+// Write writes the files that were asked for.
+func (r *Report) Write(jsonFile, mdFile string) error {
 	if jsonFile != "" {
 		b, err := json.MarshalIndent(r, "", "  ")
 		if err != nil {
@@ -145,12 +153,13 @@ func (r *report) write(jsonFile, mdFile string) error {
 		}
 	}
 	if mdFile != "" {
-		return os.WriteFile(mdFile, []byte(r.markdown()), 0o644)
+		return os.WriteFile(mdFile, []byte(r.Markdown()), 0o644)
 	}
 	return nil
 }
 
-func (r *report) markdown() string {
+// Markdown returns the report as a table.
+func (r *Report) Markdown() string {
 	var w strings.Builder
 	fmt.Fprintf(&w, "Measured %s on %s. Times are medians of %d runs (least to greatest).\n\n", r.Date, r.Machine, r.Runs)
 	var names []string
