@@ -441,6 +441,8 @@ func TestBackpressureAndBudget(t *testing.T) {
 	if n := len(readAll(t, must[protocol.RecvStream](t)(b.AcceptRecv(ctx)))); n != 8<<20 {
 		t.Errorf("%d bytes", n)
 	}
+	w.l.budget.mu.Lock()
+	defer w.l.budget.mu.Unlock()
 	if len(w.l.budget.granted) != 0 {
 		t.Error("windows grew without a budget")
 	}
