@@ -97,6 +97,15 @@ func (d *Disk) Restart() *Disk {
 	return &Disk{mem: d.found, rng: d.rng}
 }
 
+// Copy returns another disk with what is on this one now, synced or not, as a
+// backup tool would read it. Nobody holds a lock on it and no crash is set. rng
+// is as for NewDisk.
+func (d *Disk) Copy(rng *rand.Rand) *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return &Disk{mem: d.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rng}), rng: rng}
+}
+
 // do runs one operation, not across a crash.
 func (d *Disk) do(op func() error) error {
 	d.mu.RLock()
