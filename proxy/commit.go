@@ -201,7 +201,7 @@ func (p *push) commit(c *commitRequest, packs []*pack) commitResult {
 	}
 	r.receipt = protocol.Receipt{Folder: p.who.Folder, Op: c.msg.ID, Cursor: result.Cursor, Time: result.Time}
 	r.receipt.Sign(p.srv.cfg.Key)
-	p.srv.feeds.tell(p.names, result.Cursor.Seq)
+	p.srv.reads.Tell(p.who.Tenant, p.who.Folder, result.Cursor.Seq)
 	return r
 }
 
@@ -485,6 +485,9 @@ func (p *push) concluded(op, seq uint64) {
 	}
 }
 
+// conflictBytes is how many bytes of nodes one Conflict carries at most.
+const conflictBytes = 256 << 10
+
 // conflictMessage says what fits into a frame; the rest comes up again when the
 // device tries again.
 func conflictMessage(op uint64, e *indexdb.ConflictError) *protocol.Conflict {
@@ -493,7 +496,7 @@ func conflictMessage(op uint64, e *indexdb.ConflictError) *protocol.Conflict {
 	for _, n := range e.Nodes {
 		one := protocol.ConflictNode{Node: n.Node, Reason: uint8(n.Reason), Current: n.Current}
 		size += protocol.FrameSize(&protocol.Conflict{Nodes: []protocol.ConflictNode{one}})
-		if len(m.Nodes) == sendonce.MaxChanges || len(m.Nodes) > 0 && size > nodesPerFrame {
+		if len(m.Nodes) == sendonce.MaxChanges || len(m.Nodes) > 0 && size > conflictBytes {
 			break
 		}
 		m.Nodes = append(m.Nodes, one)

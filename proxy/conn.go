@@ -14,6 +14,7 @@ import (
 	"sendonce"
 	"sendonce/indexdb"
 	"sendonce/protocol"
+	"sendonce/proxy/read"
 	"sendonce/proxy/stream"
 )
 
@@ -170,15 +171,6 @@ func (p *peer) role(ctx context.Context, f sendonce.FolderID) (sendonce.Role, er
 	return sendonce.RoleNone, &sendonce.Error{Op: "open folder", Kind: sendonce.KindNotFound, Detail: "no such folder, or this device has no role in it"}
 }
 
-// reader is role for a conversation that reads.
-func (p *peer) reader(ctx context.Context, f sendonce.FolderID) error {
-	r, err := p.role(ctx, f)
-	if err == nil && !r.CanRead() {
-		err = &sendonce.Error{Op: "read folder", Kind: sendonce.KindUnauthorized, Detail: fmt.Sprintf("the role %v reads nothing", r)}
-	}
-	return err
-}
-
 func (p *peer) welcome(ctx context.Context, hello *protocol.Hello, d *indexdb.Device) (*protocol.Welcome, error) {
 	s := p.srv
 	w := &protocol.Welcome{Version: protocol.Version, Server: s.cfg.Version, Time: s.now()}
@@ -294,13 +286,17 @@ func (p *peer) converse(ctx context.Context, st *stream.Stream) error {
 	case *protocol.PushOpen:
 		return p.push(ctx, st, m)
 	case *protocol.Changes:
-		return p.changes(ctx, st, m)
+		return p.srv.reads.Follow(ctx, p.asReader(), st, m)
 	case *protocol.List, *protocol.Read, *protocol.Fetch, *protocol.Log:
-		return p.read(ctx, st, m)
+		return p.srv.reads.Serve(ctx, p.asReader(), st, m)
 	case *protocol.Admin:
 		return p.adminStream(ctx, st, m)
 	}
 	return stream.Broken("a stream cannot begin with %v", protocol.TypeOf(m))
+}
+
+func (p *peer) asReader() read.Peer {
+	return read.Peer{Device: p.id, Tenant: p.tenant, Role: p.role}
 }
 
 // stranger is the one answer to everybody who is not (or no longer) enrolled.

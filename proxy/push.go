@@ -27,7 +27,6 @@ type push struct {
 	who    indexdb.Asker
 	id     sendonce.PushID
 	st     *stream.Stream
-	names  folderKey
 	memory *semaphore.Weighted // bytes of this push's packs
 	work   context.Context     // for index and store: outlives the connection
 
@@ -98,7 +97,6 @@ func (pe *peer) push(ctx context.Context, st *stream.Stream, open *protocol.Push
 	p := &push{
 		srv: s, id: open.Push, st: st,
 		who:     indexdb.Asker{Tenant: pe.tenant, Device: pe.id, Folder: open.Folder},
-		names:   folderKey{pe.tenant, open.Folder},
 		memory:  semaphore.NewWeighted(s.lim.PushBytes),
 		work:    pe.work,
 		frames:  make(chan protocol.Message, 256),

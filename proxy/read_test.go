@@ -102,20 +102,6 @@ func TestList(t *testing.T) {
 	}
 }
 
-func TestJustBefore(t *testing.T) {
-	for _, name := range []string{"a", "b\x00", "\x01", "é", "\xff\xff", "long name.txt"} {
-		before := justBefore(name)
-		if before >= name {
-			t.Errorf("%q is not before %q", before, name)
-		}
-		for _, other := range []string{name[:len(name)-1], name + "x", "a", "b", "c"} {
-			if other != name && other < name && other > before {
-				t.Errorf("%q is between %q and %q", other, before, name)
-			}
-		}
-	}
-}
-
 func (w *world) headOf(f sendonce.FolderID) sendonce.Cursor {
 	w.t.Helper()
 	c, err := w.index.Head(context.Background(), sendonce.DefaultTenant, f)

@@ -17,6 +17,7 @@ import (
 	"sendonce/indexdb"
 	"sendonce/protocol"
 	"sendonce/proxy/metrics"
+	"sendonce/proxy/read"
 	"sendonce/proxy/vault"
 )
 
@@ -78,7 +79,7 @@ func (l Limits) filled() Limits {
 	// One pack, raw and compressed, must always fit.
 	l.PushBytes = max(l.PushBytes, 2*sendonce.MaxPack)
 	l.TotalBytes = max(l.TotalBytes, l.PushBytes)
-	l.ReadBytes = max(l.ReadBytes, 2*(windowBytes+sendonce.MaxChunk)+sendonce.MaxPack) // one window
+	l.ReadBytes = max(l.ReadBytes, read.MinMemory)
 	return l
 }
 
@@ -101,12 +102,11 @@ type Server struct {
 	started time.Time
 
 	memory  *semaphore.Weighted // bytes of packs of all pushes
-	reading *semaphore.Weighted // bytes of chunks of all fetches
 	workers chan struct{}       // slots for decoding and hashing
 	joins   *joinLimiter
 	devices *deviceTable
 	pushes  *pushTable
-	feeds   *feedTable
+	reads   *read.Service
 
 	randomness sync.Mutex // around cfg.Rand
 
@@ -133,14 +133,13 @@ func New(cfg Config) (*Server, error) {
 		metrics:  new(metrics.Metrics),
 		started:  cfg.Now(),
 		memory:   semaphore.NewWeighted(lim.TotalBytes),
-		reading:  semaphore.NewWeighted(lim.ReadBytes),
 		workers:  make(chan struct{}, runtime.GOMAXPROCS(0)),
 		joins:    newJoinLimiter(lim.JoinsAMinute),
 		devices:  newDeviceTable(),
 		pushes:   newPushTable(),
-		feeds:    newFeedTable(),
 		stopping: make(chan struct{}),
 	}
+	s.reads = read.New(read.Env{Index: s.index, Vault: v, Log: s.log, Metrics: s.metrics, Memory: lim.ReadBytes, FetchRefs: lim.FetchRefs})
 	return s, nil
 }
 
@@ -225,7 +224,7 @@ func (s *Server) watch(ctx context.Context) {
 				s.devices.close(id, sendonce.KindUnauthorized, "the device is revoked")
 			}
 		}
-		s.feeds.poll(func(f folderKey) (sendonce.Cursor, error) { return s.index.Head(ctx, f.tenant, f.folder) })
+		s.reads.Poll(ctx)
 	}
 }
 

@@ -1,4 +1,4 @@
-package proxy
+package read
 
 import (
 	"context"
@@ -11,16 +11,15 @@ import (
 	"sendonce/proxy/stream"
 )
 
-// changes serves one Changes stream: what happened since the cursor, then what
-// happens from now on, until the stream ends. A push-only device hears of the
-// nodes that it created and of nothing else.
-func (pe *peer) changes(ctx context.Context, st *stream.Stream, m *protocol.Changes) error {
-	s := pe.srv
-	role, err := pe.role(ctx, m.Folder)
+// Follow serves one Changes stream: what happened since the cursor, then what
+// happens from now on, until the stream or ctx ends. A push-only device hears of
+// the nodes that it created and of nothing else.
+func (s *Service) Follow(ctx context.Context, pe Peer, st *stream.Stream, m *protocol.Changes) error {
+	role, err := pe.Role(ctx, m.Folder)
 	if err != nil {
 		return err
 	}
-	k := folderKey{pe.tenant, m.Folder}
+	k := folderKey{pe.Tenant, m.Folder}
 	defer s.feeds.join(k)()
 
 	// Nothing more is said by the peer; an error means that it has gone. (An end
@@ -32,7 +31,7 @@ func (pe *peer) changes(ctx context.Context, st *stream.Stream, m *protocol.Chan
 		defer close(gone)
 		more, err := st.Next()
 		if err == nil {
-			s.log.Debug("unexpected frame", "device", pe.id.Short(), "frame", protocol.TypeOf(more).String())
+			s.env.Log.Debug("unexpected frame", "device", pe.Device.Short(), "frame", protocol.TypeOf(more).String())
 		}
 		if !errors.Is(err, io.EOF) {
 			cancel()
@@ -40,9 +39,9 @@ func (pe *peer) changes(ctx context.Context, st *stream.Stream, m *protocol.Chan
 	}()
 	defer func() { st.Raw.StopRecv(sendonce.KindUnavailable); <-gone }()
 
-	f := &follower{index: s.index, st: st, tenant: pe.tenant, folder: m.Folder}
+	f := &follower{index: s.env.Index, st: st, tenant: pe.Tenant, folder: m.Folder}
 	if role == sendonce.RolePushOnly {
-		f.only = pe.id
+		f.only = pe.Device
 	}
 	at, err := f.begin(ctx, m.Cursor)
 	for err == nil {
@@ -61,7 +60,7 @@ func (pe *peer) changes(ctx context.Context, st *stream.Stream, m *protocol.Chan
 
 // follower delivers a folder's journal to one stream.
 type follower struct {
-	index  indexdb.Index
+	index  Index
 	st     *stream.Stream
 	tenant sendonce.TenantID
 	folder sendonce.FolderID

@@ -1,4 +1,4 @@
-package proxy
+package read
 
 import (
 	"context"
@@ -7,19 +7,16 @@ import (
 	"strings"
 
 	"sendonce"
-	"sendonce/indexdb"
 	"sendonce/protocol"
 	"sendonce/proxy/stream"
 )
 
-// nodesPerFrame is how many bytes of nodes are gathered before they are sent.
-const nodesPerFrame = 256 << 10
-
-// read serves one Read stream: requests in, answers out, in order. The role is
-// looked up again for each request, because such a stream lives long.
-func (pe *peer) read(ctx context.Context, st *stream.Stream, m protocol.Message) error {
+// Serve serves one Read stream, of which m is the first message: requests in,
+// answers out, in order. The role is looked up again for each request, because
+// such a stream lives long. The error is io.EOF when the peer has ended it.
+func (s *Service) Serve(ctx context.Context, pe Peer, st *stream.Stream, m protocol.Message) error {
 	for {
-		r := &reading{pe: pe, st: st, ctx: ctx}
+		r := &reading{s: s, peer: pe, st: st, ctx: ctx}
 		var op uint64
 		var err error
 		switch m := m.(type) {
@@ -66,28 +63,33 @@ func answered(err error) error {
 
 // reading is one request of a Read stream.
 type reading struct {
-	pe     *peer
+	s      *Service
+	peer   Peer
 	st     *stream.Stream
 	ctx    context.Context
 	folder sendonce.FolderID
 }
 
-func (r *reading) index() indexdb.Index { return r.pe.srv.index }
+func (r *reading) index() Index { return r.s.env.Index }
 
 // in runs a request if the device may read the folder.
 func (r *reading) in(f sendonce.FolderID, do func() error) error {
 	r.folder = f
-	if err := r.pe.reader(r.ctx, f); err != nil {
+	role, err := r.peer.Role(r.ctx, f)
+	if err == nil && !role.CanRead() {
+		err = &sendonce.Error{Op: "read folder", Kind: sendonce.KindUnauthorized, Detail: fmt.Sprintf("the role %v reads nothing", role)}
+	}
+	if err != nil {
 		return answered(err)
 	}
-	r.pe.srv.metrics.Reads.Add(1)
+	r.s.env.Metrics.Reads.Add(1)
 	return do()
 }
 
 // node returns a node as it was at seq at (0: now); KindNotFound if it was not
 // there.
 func (r *reading) node(id sendonce.NodeID, at uint64) (*sendonce.Node, error) {
-	nodes, err := r.index().Nodes(r.ctx, r.pe.tenant, r.folder, at, []sendonce.NodeID{id})
+	nodes, err := r.index().Nodes(r.ctx, r.peer.Tenant, r.folder, at, []sendonce.NodeID{id})
 	if err == nil && (len(nodes) != 1 || nodes[0] == nil || nodes[0].Deleted) {
 		err = &sendonce.Error{Op: "read node", Path: id.String(), Kind: sendonce.KindNotFound}
 	}
@@ -115,7 +117,7 @@ func (r *reading) file(id sendonce.NodeID, rev uint64) (*sendonce.Node, error) {
 func (r *reading) list(m *protocol.List) error {
 	at := m.At
 	if at == 0 { // one state for the whole answer
-		head, err := r.index().Head(r.ctx, r.pe.tenant, r.folder)
+		head, err := r.index().Head(r.ctx, r.peer.Tenant, r.folder)
 		if err != nil {
 			return answered(err)
 		}
@@ -143,7 +145,7 @@ func (r *reading) list(m *protocol.List) error {
 		}
 	}
 	if n.Kind == sendonce.KindDir {
-		w := &walk{index: r.index(), ctx: r.ctx, tenant: r.pe.tenant, folder: r.folder, at: at, recursive: m.Recursive}
+		w := &walk{index: r.index(), ctx: r.ctx, tenant: r.peer.Tenant, folder: r.folder, at: at, recursive: m.Recursive}
 		if err := w.below(n.ID, out.add); err != nil {
 			return err
 		}
@@ -160,7 +162,7 @@ func (r *reading) child(dir *sendonce.Node, name string, at uint64) (*sendonce.N
 	// portable folder keeps another order, all of the directory.
 	for _, after := range []string{justBefore(name), ""} {
 		var found *sendonce.Node
-		err := r.index().Children(r.ctx, r.pe.tenant, r.folder, at, dir.ID, after, func(n *sendonce.Node) (bool, error) {
+		err := r.index().Children(r.ctx, r.peer.Tenant, r.folder, at, dir.ID, after, func(n *sendonce.Node) (bool, error) {
 			if n.Name == name {
 				c := *n
 				found = &c
@@ -184,89 +186,6 @@ func justBefore(name string) string {
 	return head + string([]byte{last - 1}) + strings.Repeat("\xff", sendonce.MaxName)
 }
 
-// walk lists directories as they were at one seq, parents before children.
-type walk struct {
-	index     indexdb.Index
-	ctx       context.Context
-	tenant    sendonce.TenantID
-	folder    sendonce.FolderID
-	at        uint64
-	recursive bool
-}
-
-// childrenAtOnce bounds what is held of a directory while it is sent on.
-const childrenAtOnce = 512
-
-// below calls fn for the children of a directory, and with recursive for all
-// that is below them. Its memory is one slice of children for each level.
-func (w *walk) below(dir sendonce.NodeID, fn func(sendonce.Node) error) error {
-	return w.level(dir, 0, fn)
-}
-
-func (w *walk) level(dir sendonce.NodeID, depth int, fn func(sendonce.Node) error) error {
-	if depth > sendonce.MaxDepth {
-		return &sendonce.Error{Op: "list", Path: dir.String(), Kind: sendonce.KindLimit, Detail: "too many levels"}
-	}
-	// fn may wait for a slow peer, so it is called outside the index.
-	for after := ""; ; {
-		var some []sendonce.Node
-		err := w.index.Children(w.ctx, w.tenant, w.folder, w.at, dir, after, func(n *sendonce.Node) (bool, error) {
-			some = append(some, *n)
-			return len(some) < childrenAtOnce, nil
-		})
-		if err != nil {
-			return err
-		}
-		for i := range some {
-			if err := fn(some[i]); err != nil {
-				return err
-			}
-			if w.recursive && some[i].Kind == sendonce.KindDir {
-				if err := w.level(some[i].ID, depth+1, fn); err != nil {
-					return err
-				}
-			}
-		}
-		if len(some) < childrenAtOnce {
-			return nil
-		}
-		after = some[len(some)-1].Name
-	}
-}
-
-// nodeFrames gathers nodes into frames. send is called for each frame; done is
-// set for the last one, which may be empty.
-type nodeFrames struct {
-	send  func(nodes []sendonce.Node, done bool) error
-	nodes []sendonce.Node
-	size  int
-}
-
-func (f *nodeFrames) add(n sendonce.Node) error {
-	f.nodes = append(f.nodes, n)
-	f.size += protocol.FrameSize(&protocol.NodeList{Nodes: []sendonce.Node{n}})
-	if f.size < nodesPerFrame {
-		return nil
-	}
-	return f.flush(false)
-}
-
-func (f *nodeFrames) end() error { return f.flush(true) }
-
-func (f *nodeFrames) flush(done bool) error {
-	runs := protocol.SplitNodes(f.nodes)
-	f.nodes, f.size = nil, 0
-	for i, run := range runs {
-		if err := f.send(run, done && i == len(runs)-1); err != nil {
-			return err
-		}
-	}
-	if done && len(runs) == 0 {
-		return f.send(nil, true)
-	}
-	return nil
-}
-
 // manifest answers Read.
 func (r *reading) manifest(m *protocol.Read) error {
 	n, err := r.file(m.Node, m.Rev)
@@ -275,7 +194,7 @@ func (r *reading) manifest(m *protocol.Read) error {
 	}
 	if !n.Content.IsEmpty() && len(n.Content.Inline) == 0 {
 		part := &protocol.ManifestPart{Op: m.Op}
-		err := r.pe.srv.vault.Walk(r.ctx, r.pe.tenant, n.Content, 0, 0, func(refs []sendonce.Ref) error {
+		err := r.s.env.Vault.Walk(r.ctx, r.peer.Tenant, n.Content, 0, 0, func(refs []sendonce.Ref) error {
 			for len(refs) > 0 {
 				k := min(len(refs), sendonce.MaxOfferRefs-len(part.Refs))
 				part.Refs, refs = append(part.Refs, refs[:k]...), refs[k:]

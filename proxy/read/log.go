@@ -1,4 +1,4 @@
-package proxy
+package read
 
 import (
 	"slices"
@@ -13,11 +13,11 @@ const logWindow = 256
 
 // log answers Log: journal entries, newest first.
 func (r *reading) log(m *protocol.Log) error {
-	head, err := r.index().Head(r.ctx, r.pe.tenant, r.folder)
+	head, err := r.index().Head(r.ctx, r.peer.Tenant, r.folder)
 	if err != nil {
 		return answered(err)
 	}
-	devices, err := r.index().Devices(r.ctx, r.pe.tenant)
+	devices, err := r.index().Devices(r.ctx, r.peer.Tenant)
 	if err != nil {
 		return answered(err)
 	}
@@ -74,7 +74,7 @@ func (a *logAnswer) all(before uint64) error {
 func (a *logAnswer) ofNode(before uint64) error {
 	for before > 1 && !a.full() {
 		var revs []uint64
-		err := a.index().Revisions(a.ctx, a.pe.tenant, a.folder, a.m.Node, func(n *sendonce.Node) (bool, error) {
+		err := a.index().Revisions(a.ctx, a.peer.Tenant, a.folder, a.m.Node, func(n *sendonce.Node) (bool, error) {
 			if n.Rev != 0 && n.Rev < before {
 				revs = append(revs, n.Rev)
 			}
@@ -104,7 +104,7 @@ func (a *logAnswer) ofNode(before uint64) error {
 
 func (a *logAnswer) entries(after uint64, limit int) ([]indexdb.Entry, error) {
 	var out []indexdb.Entry
-	err := a.index().Entries(a.ctx, a.pe.tenant, a.folder, after, limit, func(e indexdb.Entry) error {
+	err := a.index().Entries(a.ctx, a.peer.Tenant, a.folder, after, limit, func(e indexdb.Entry) error {
 		out = append(out, e)
 		return nil
 	})
@@ -120,7 +120,7 @@ func (a *logAnswer) add(e indexdb.Entry) error {
 	entry := protocol.LogEntry{Seq: e.Seq, Chain: e.Chain, Device: e.Device, DeviceName: a.names[e.Device],
 		Time: e.Time, Snapshot: e.Snapshot, Changes: uint64(len(e.Nodes))}
 	if a.m.WithNodes {
-		nodes, err := a.index().Nodes(a.ctx, a.pe.tenant, a.folder, e.Seq, e.Nodes)
+		nodes, err := a.index().Nodes(a.ctx, a.peer.Tenant, a.folder, e.Seq, e.Nodes)
 		if err != nil {
 			return answered(err)
 		}

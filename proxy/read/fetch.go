@@ -1,4 +1,4 @@
-package proxy
+package read
 
 import (
 	"sendonce"
@@ -22,7 +22,7 @@ func (r *reading) fetch(m *protocol.Fetch) error {
 	for _, it := range m.Items {
 		n, err := r.file(it.Node, it.Rev)
 		if err == nil && !n.Content.IsEmpty() && len(n.Content.Inline) == 0 {
-			err = r.pe.srv.vault.Walk(r.ctx, r.pe.tenant, n.Content, it.First, it.Count, func(refs []sendonce.Ref) error {
+			err = r.s.env.Vault.Walk(r.ctx, r.peer.Tenant, n.Content, it.First, it.Count, func(refs []sendonce.Ref) error {
 				return f.want(n.Name, refs)
 			})
 		}
@@ -72,7 +72,7 @@ func (f *fetch) want(file string, refs []sendonce.Ref) error {
 		if r.ID.IsZero() || f.seen[r.ID] {
 			continue
 		}
-		if len(f.seen) >= f.pe.srv.lim.FetchRefs {
+		if len(f.seen) >= f.s.env.FetchRefs {
 			return &sendonce.Error{Kind: sendonce.KindLimit, Detail: "too many chunks in one request", Hint: "ask for fewer ranges at a time"}
 		}
 		f.seen[r.ID] = true
@@ -96,28 +96,28 @@ func (f *fetch) flush() error {
 
 	// Chunks as they are, and packs of which at least half is wanted.
 	memory := 2*size + sendonce.MaxPack
-	if err := f.pe.srv.reading.Acquire(f.ctx, memory); err != nil {
+	if err := f.s.memory.Acquire(f.ctx, memory); err != nil {
 		return err
 	}
-	defer f.pe.srv.reading.Release(memory)
+	defer f.s.memory.Release(memory)
 
 	w := &window{fetch: f, wanted: make(map[sendonce.ID]bool, len(ids)), plain: map[sendonce.ID][]byte{}, packs: map[sendonce.ID]*vault.Pack{}}
 	for _, id := range ids {
 		w.wanted[id] = true
 	}
-	bad, err := f.pe.srv.vault.Read(f.ctx, f.pe.tenant, ids, w.whole, w.chunk)
+	bad, err := f.s.env.Vault.Read(f.ctx, f.peer.Tenant, ids, w.whole, w.chunk)
 	if err != nil {
 		return answered(err)
 	}
 	if len(bad) > 0 {
-		f.pe.srv.metrics.ChunksDamaged.Add(int64(len(bad)))
+		f.s.env.Metrics.ChunksDamaged.Add(int64(len(bad)))
 		for i, id := range ids {
 			if f.failed == nil && id == bad[0] {
 				f.failed = &sendonce.Error{Op: "fetch", Kind: sendonce.KindDamaged, Detail: files[i] + ": chunk " + id.String() + " is damaged or lost on the server",
 					Hint: "a device that has the file sends the chunk again at its next full pass"}
 			}
 		}
-		f.pe.srv.log.Error("damaged chunks", "count", len(bad), "first", bad[0].String())
+		f.s.env.Log.Error("damaged chunks", "count", len(bad), "first", bad[0].String())
 	}
 	return w.send(ids)
 }
@@ -148,7 +148,7 @@ func (w *window) whole(p vault.Pack, wanted []uint32) (bool, error) {
 		return false, nil
 	}
 	if len(others) > 0 {
-		referenced, err := w.index().Referenced(w.ctx, w.pe.tenant, w.folder, others)
+		referenced, err := w.index().Referenced(w.ctx, w.peer.Tenant, w.folder, others)
 		if err != nil {
 			return false, err
 		}
@@ -190,7 +190,7 @@ func (w *window) send(ids []sendonce.ID) error {
 			for _, id := range p.IDs { // they need not come again
 				w.seen[id] = true
 			}
-			w.pe.srv.metrics.PacksWhole.Add(1)
+			w.s.env.Metrics.PacksWhole.Add(1)
 		} else if b := w.plain[id]; b != nil {
 			if err := loose.add(id, b); err != nil {
 				return err
@@ -201,7 +201,7 @@ func (w *window) send(ids []sendonce.ID) error {
 }
 
 func (f *fetch) sendPack(p vault.Pack) error {
-	f.pe.srv.metrics.SentPackBytes.Add(int64(len(p.Payload)))
+	f.s.env.Metrics.SentPackBytes.Add(int64(len(p.Payload)))
 	return f.st.SendPack(&protocol.PackHeader{Op: f.op, Sizes: p.Sizes, Encoding: p.Encoding, Length: uint32(len(p.Payload))}, p.Payload)
 }
 
@@ -230,7 +230,7 @@ func (r *repacker) flush() error {
 	if len(r.ids) == 0 {
 		return nil
 	}
-	p, err := r.pe.srv.vault.Repack(r.ids, r.sizes, r.raw)
+	p, err := r.s.env.Vault.Repack(r.ids, r.sizes, r.raw)
 	if err != nil {
 		return err
 	}
