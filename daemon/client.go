@@ -230,7 +230,11 @@ func (c *Client) Attach(ctx context.Context, dir, name string, names sendonce.Na
 		// The user says that this directory is the folder's root now.
 		reattach.Dev, reattach.Ino = info.Dev, info.Ino
 		reattach.Paused, reattach.PauseReason = false, ""
-		return *reattach, c.db.SetFolder(*reattach)
+		if err := c.db.SetFolder(*reattach); err != nil {
+			return state.Folder{}, err
+		}
+		c.wake()
+		return *reattach, nil
 	}
 	s, own, err := c.session(ctx)
 	if err != nil {

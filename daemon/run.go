@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sendonce"
+	"sendonce/daemon/scan"
 	"sendonce/daemon/session"
 	"sendonce/daemon/state"
 	"sendonce/daemon/watch"
@@ -102,7 +103,7 @@ func (c *Client) Run(ctx context.Context) error {
 			cancel(err)
 		}
 	})
-	keepers := make(map[sendonce.FolderID]context.CancelFunc)
+	keepers := make(map[sendonce.FolderID]keeping)
 	for {
 		folders, err := c.db.Folders()
 		if err != nil {
@@ -120,24 +121,32 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 }
 
-// keep starts and ends keepers so that each active folder has one.
-func (l *loop) keep(ctx context.Context, all *sync.WaitGroup, keepers map[sendonce.FolderID]context.CancelFunc, folders []state.Folder) {
-	active := make(map[sendonce.FolderID]bool)
+// keeping is a folder as its keeper found it, and how to end that.
+type keeping struct {
+	folder state.Folder
+	stop   context.CancelFunc
+}
+
+// keep starts and ends keepers so that each active folder has one, for the
+// directory that is attached now.
+func (l *loop) keep(ctx context.Context, all *sync.WaitGroup, keepers map[sendonce.FolderID]keeping, folders []state.Folder) {
+	active := make(map[sendonce.FolderID]state.Folder)
 	for _, f := range folders {
-		if f.Paused {
-			continue
-		}
-		active[f.ID] = true
-		if keepers[f.ID] == nil {
-			kctx, stop := context.WithCancel(ctx)
-			keepers[f.ID] = stop
-			all.Go(func() { l.keeper(kctx, f) })
+		if !f.Paused {
+			active[f.ID] = f
 		}
 	}
-	for id, stop := range keepers {
-		if !active[id] {
-			stop()
+	for id, k := range keepers {
+		if f, ok := active[id]; !ok || f.Dir != k.folder.Dir || f.Dev != k.folder.Dev || f.Ino != k.folder.Ino {
+			k.stop()
 			delete(keepers, id)
+		}
+	}
+	for id, f := range active {
+		if _, ok := keepers[id]; !ok {
+			kctx, stop := context.WithCancel(ctx)
+			keepers[id] = keeping{f, stop}
+			all.Go(func() { l.keeper(kctx, f) })
 		}
 	}
 }
@@ -153,6 +162,7 @@ const (
 func (l *loop) connect(ctx context.Context) error {
 	c, backoff := l.c, firstBackoff
 	for ctx.Err() == nil {
+		began := c.cfg.Now()
 		s, err := c.dial(ctx)
 		if err != nil {
 			switch sendonce.KindOf(err) {
@@ -166,7 +176,6 @@ func (l *loop) connect(ctx context.Context) error {
 			backoff = min(2*backoff, maxBackoff)
 			continue
 		}
-		backoff = firstBackoff
 		c.cfg.Log.Info("connected", "server", s.Peer.Addr)
 		l.share(s)
 		select {
@@ -176,6 +185,14 @@ func (l *loop) connect(ctx context.Context) error {
 		}
 		l.share(nil)
 		_ = s.Close()
+		if c.cfg.Now().Sub(began) > maxBackoff {
+			backoff = firstBackoff
+			continue
+		}
+		if !sleep(ctx, backoff) { // a server that drops whoever comes is not asked in a tight loop
+			return nil
+		}
+		backoff = min(2*backoff, maxBackoff)
 	}
 	return nil
 }
@@ -203,40 +220,45 @@ func (l *loop) keeper(ctx context.Context, f state.Folder) {
 	c := l.c
 	fs := c.folder(f.ID)
 	hints := make(chan watch.Hint)
-	w := l.watch(ctx, f, hints)
-	if w != nil {
-		defer w.close()
-	}
+	var w *watched
+	defer func() { w.close() }()
 	backoff := firstBackoff
 	next := time.NewTimer(0) // when a full scan is due
 	defer next.Stop()
-	var dirs []string // nil: everything
 	for {
+		var dirs []string // nil: everything
 		select {
 		case <-ctx.Done():
 			return
 		case h := <-hints:
-			if dirs = h.Dirs; h.All {
-				dirs = nil
+			if !h.All {
+				dirs = h.Dirs
 			}
 		case <-next.C:
-			dirs = nil
 		}
-		if w != nil {
+		if w == nil { // at first, and after trouble with the root
+			w = l.watch(ctx, f, hints)
+			dirs = nil
+		} else {
 			st := w.Status()
 			c.setWatching(fs, st.Text, int64(st.Directories))
 		}
-		ok := l.once(ctx, f, dirs)
+		ok, refused := l.once(ctx, f, dirs)
 		if ctx.Err() != nil {
 			return
 		}
-		if ok {
+		if refused { // the root may be another directory the next time
+			w.close()
+			w = nil
+		}
+		switch {
+		case !ok:
+			next.Reset(backoff)
+			backoff = min(2*backoff, maxBackoff)
+		case dirs == nil:
 			backoff = firstBackoff
 			next.Reset(c.cfg.Rescan)
-			continue
 		}
-		next.Reset(backoff)
-		backoff = min(2*backoff, maxBackoff)
 	}
 }
 
@@ -247,6 +269,9 @@ type watched struct {
 }
 
 func (w *watched) close() {
+	if w == nil {
+		return
+	}
 	_ = w.Watcher.Close()
 	_ = w.tree.Close()
 }
@@ -256,8 +281,14 @@ func (l *loop) watch(ctx context.Context, f state.Folder, hints chan<- watch.Hin
 	c := l.c
 	tree, err := c.cfg.OpenTree(f.Dir)
 	if err == nil {
-		w, e := watch.Start(ctx, watch.Options{Dir: f.Dir, Tree: tree, Settle: c.cfg.Settle, Hints: hints, Log: c.cfg.Log})
+		w, e := watch.Start(ctx, watch.Options{Dir: f.Dir, Tree: tree, Settle: c.cfg.Settle, Hints: hints, Log: c.cfg.Log,
+			SkipFile: scan.IgnoreFile, Skip: func(dir string) bool {
+				ignored, err := scan.Ignored(tree, dir)
+				return err == nil && ignored // in doubt it is watched
+			}})
 		if e == nil {
+			st := w.Status()
+			c.setWatching(c.folder(f.ID), st.Text, int64(st.Directories))
 			return &watched{w, tree}
 		}
 		err = e
@@ -268,51 +299,37 @@ func (l *loop) watch(ctx context.Context, f state.Folder, hints chan<- watch.Hin
 	return nil
 }
 
-// once waits for a session and runs a pass; false asks for another one soon.
-func (l *loop) once(ctx context.Context, f state.Folder, dirs []string) bool {
+// once waits for a session and runs a pass. ok is false if another one should
+// come soon; refused says that the folder itself stood in the way.
+func (l *loop) once(ctx context.Context, f state.Folder, dirs []string) (ok, refused bool) {
 	c := l.c
 	fs := c.folder(f.ID)
 	c.setState(fs, "waiting", "for the server")
 	sess, err := l.up.wait(ctx)
 	if err != nil {
-		return false
+		return false, false
 	}
-	now, err := c.current(f.ID)
-	if err != nil || now.Paused {
-		return err == nil
+	if now, err := c.current(f); err == nil && now.Paused {
+		return true, false // the end of this keeper is on its way
 	}
 	var sum Summary
-	err = c.syncOne(ctx, now, sess, dirs, SyncOptions{}, &sum)
+	err = c.syncOne(ctx, f, sess, dirs, SyncOptions{}, &sum)
 	log := c.cfg.Log.With("folder", f.Name)
 	switch {
 	case ctx.Err() != nil:
-		return false
+		return false, false
 	case sendonce.KindOf(err) == sendonce.KindRefused:
 		log.Error("the folder needs attention", "error", err, "hint", sendonce.HintOf(err))
 		c.wake() // it may be paused now
-		return false
+		return false, true
 	case err != nil:
 		log.Warn("pass failed; will try again", "error", err)
-		return false
+		return false, false
 	case sum.Changes > 0 || len(sum.Skipped)+len(sum.Conflicts) > 0:
 		log.Info("pushed", "changes", sum.Changes, "chunks_missing", sum.ChunksMissing, "pack_bytes", sum.PackBytes,
 			"skipped", len(sum.Skipped), "conflicts", len(sum.Conflicts))
 	}
-	return !sum.busy
-}
-
-// current reads a folder's record anew: it may have been paused or moved.
-func (c *Client) current(id sendonce.FolderID) (state.Folder, error) {
-	all, err := c.db.Folders()
-	if err != nil {
-		return state.Folder{}, err
-	}
-	for _, f := range all {
-		if f.ID == id {
-			return f, nil
-		}
-	}
-	return state.Folder{Paused: true}, nil
+	return !sum.busy, false
 }
 
 func (c *Client) setWatching(fs *folderState, text string, dirs int64) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"sendonce"
 	"sendonce/daemon/pass"
@@ -16,11 +18,11 @@ import (
 // KindPartial, which says that something was skipped or is in conflict.
 func (c *Client) Sync(ctx context.Context, dirs []string, o SyncOptions) (Summary, error) {
 	began := c.cfg.Now()
+	sum := Summary{Conflicts: []Conflict{}, Skipped: []Skipped{}}
 	folders, err := c.chosen(dirs)
 	if err != nil {
-		return Summary{}, err
+		return sum, err
 	}
-	sum := Summary{Conflicts: []Conflict{}, Skipped: []Skipped{}}
 	sess, own, err := c.session(ctx)
 	if err != nil {
 		return sum, err
@@ -113,6 +115,13 @@ func (c *Client) chosen(dirs []string) ([]state.Folder, error) {
 
 // syncOne runs a pass, adds to sum what it did, and keeps the folder's status.
 func (c *Client) syncOne(ctx context.Context, f state.Folder, sess *session.Session, dirs []string, o SyncOptions, sum *Summary) error {
+	fs := c.folder(f.ID)
+	fs.pass.Lock()
+	defer fs.pass.Unlock()
+	f, err := c.current(f) // as it is now that it is this pass's turn
+	if err != nil {
+		return err
+	}
 	if f.Paused {
 		kind := sendonce.KindRefused
 		if f.PauseReason == "" {
@@ -120,9 +129,6 @@ func (c *Client) syncOne(ctx context.Context, f state.Folder, sess *session.Sess
 		}
 		return &sendonce.Error{Op: "sync", Path: f.Dir, Kind: kind, Detail: "the folder is paused" + colon(f.PauseReason), Hint: "resume it: sendonce resume " + f.Dir}
 	}
-	fs := c.folder(f.ID)
-	fs.pass.Lock()
-	defer fs.pass.Unlock()
 	c.setState(fs, "syncing", "")
 	cfg := pass.Config{State: c.db, Folder: f, Session: sess, OpenTree: c.cfg.OpenTree, Now: c.cfg.Now, Rand: c.cfg.Rand, Log: c.cfg.Log,
 		Level: c.level, Connections: c.cfg.Connections, Workers: c.cfg.Workers, Dirs: dirs, DryRun: o.DryRun, Shared: c.isLive(),
@@ -134,7 +140,7 @@ func (c *Client) syncOne(ctx context.Context, f state.Folder, sess *session.Sess
 		}
 	}
 	var r pass.Result
-	err := pass.Run(ctx, cfg, &r)
+	err = pass.Run(ctx, cfg, &r)
 	one := Summary{}
 	one.add(f.Name, &r, o.DryRun)
 	sum.add(f.Name, &r, o.DryRun)
@@ -148,13 +154,34 @@ func (c *Client) syncOne(ctx context.Context, f state.Folder, sess *session.Sess
 	}
 	if !o.DryRun {
 		st.LastSync = c.cfg.Now()
-		if dirs == nil {
-			st.Conflicts, st.Skipped = one.Conflicts, one.Skipped
-		} else {
-			st.Conflicts, st.Skipped = append(st.Conflicts, one.Conflicts...), append(st.Skipped, one.Skipped...)
-		}
+		outside := func(path string) bool { return r.Dirs != nil && !slices.Contains(r.Dirs, parentOf(path)) }
+		st.Conflicts = slices.DeleteFunc(st.Conflicts, func(n Conflict) bool {
+			return !outside(n.Path) || slices.ContainsFunc(one.Conflicts, func(o Conflict) bool { return o.Path == n.Path })
+		})
+		st.Skipped = slices.DeleteFunc(st.Skipped, func(n Skipped) bool {
+			return !outside(n.Path) || slices.ContainsFunc(one.Skipped, func(o Skipped) bool { return o.Path == n.Path })
+		})
+		st.Conflicts, st.Skipped = append(st.Conflicts, one.Conflicts...), append(st.Skipped, one.Skipped...)
 	}
 	return nil
+}
+
+// parentOf returns the directory of a path in a folder, "" for the root.
+func parentOf(path string) string { return path[:max(strings.LastIndexByte(path, '/'), 0)] }
+
+// current reads a folder's record anew: it may have been paused, detached or
+// attached elsewhere.
+func (c *Client) current(f state.Folder) (state.Folder, error) {
+	all, err := c.db.Folders()
+	if err != nil {
+		return f, err
+	}
+	for _, g := range all {
+		if g.ID == f.ID {
+			return g, nil
+		}
+	}
+	return f, &sendonce.Error{Op: "sync", Path: f.Dir, Kind: sendonce.KindNotSetUp, Detail: "it was detached"}
 }
 
 func colon(s string) string {

@@ -78,6 +78,7 @@ type Result struct {
 	Stats              push.Stats  // of all rounds
 	Would              int64       // changes that a dry run found
 	Conflicts, Skipped []Note      // as the last round left them
+	Dirs               []string    // that the last round listed; nil: all
 }
 
 // pass is one round: a comparison of the folder with its state, and the push of
@@ -142,6 +143,7 @@ func Run(ctx context.Context, cfg Config, r *Result) error {
 			r.Report, r.Would = p.report, p.out.would.Load()
 		}
 		r.Conflicts, r.Skipped = p.out.notes()
+		r.Dirs = p.Dirs
 		if err != nil || !p.retry.Load() || round == maxRounds || cfg.DryRun {
 			return err
 		}
@@ -176,6 +178,11 @@ func (p *pass) run() (err error) {
 		return p.cause(err)
 	}
 	p.final = true
+	for _, ch := range p.later { // names that change places: the one commit moves them all
+		if ch.Kind == scan.Moved {
+			p.places.vacate(ch.Node)
+		}
+	}
 	for _, ch := range p.later {
 		if err := p.change(ch); err != nil {
 			return p.cause(err)

@@ -24,6 +24,7 @@ const (
 // window is one Fetch: what it must bring and what it brought.
 type window struct {
 	items  []protocol.FetchItem
+	packs  int // received
 	need   map[sendonce.ID]bool
 	bytes  int64
 	loaded chan struct{} // closed when chunks and err are final
@@ -101,11 +102,13 @@ func (f *fetcher) plan(files []entry) error {
 	manifests := &manifests{ctx: f.ctx, r: f.r}
 	defer manifests.close()
 	for i := range files {
-		refs, err := manifests.of(&files[i].node)
-		if err == nil {
+		refs, bad, err := manifests.of(&files[i].node)
+		switch {
+		case err != nil:
+		case bad != nil:
+			err = f.emit(segment{file: i, first: true, last: true, err: bad})
+		default:
 			err = f.file(i, &files[i], refs)
-		} else if f.ctx.Err() == nil {
-			err = f.emit(segment{file: i, first: true, last: true, err: err})
 		}
 		if err != nil {
 			return err
@@ -218,10 +221,14 @@ func (f *fetcher) receive() error {
 		for done := false; !done; {
 			m, err := f.st.Next()
 			if err != nil {
-				return &sendonce.Error{Op: "fetch", Kind: sendonce.KindUnavailable, Detail: "the connection to the server broke", Hint: "run the same command again: what is restored is not fetched twice", Err: err}
+				return connectionBroke("fetch", err)
 			}
 			switch m := m.(type) {
 			case *protocol.PackHeader:
+				// Each pack brings something new, or the server just keeps sending.
+				if w.packs++; w.packs > len(w.need) {
+					return &sendonce.Error{Op: "fetch", Kind: sendonce.KindInvalid, Detail: "the server sent more packs than chunks were asked for"}
+				}
 				if body, err = f.st.Body(body[:0]); err != nil {
 					return err
 				}
@@ -337,14 +344,15 @@ func (m *manifests) close() {
 	}
 }
 
-func (m *manifests) of(n *sendonce.Node) (sendonce.Manifest, error) {
+// of returns a file's manifest, or what is bad about it; err ends the restore.
+func (m *manifests) of(n *sendonce.Node) (refs sendonce.Manifest, bad, err error) {
 	if !n.Content.IsTree() {
-		return n.Content.Refs, nil
+		return n.Content.Refs, nil, nil
 	}
 	if m.st == nil {
 		st, err := m.r.sess.Open(m.ctx)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		context.AfterFunc(m.ctx, func() { st.Raw.StopRecv(sendonce.KindInterrupted) })
 		m.st = st
@@ -352,29 +360,36 @@ func (m *manifests) of(n *sendonce.Node) (sendonce.Manifest, error) {
 	m.op++
 	q := &protocol.Read{Op: m.op, Folder: m.r.o.Folder, Node: n.ID, Rev: n.Rev}
 	if err := errors.Join(m.st.Send(q), m.st.Flush()); err != nil {
-		return nil, err
+		return nil, nil, connectionBroke("read manifest", err)
 	}
-	var refs sendonce.Manifest
 	for {
 		a, err := m.st.Next()
 		if err != nil {
-			return nil, err
+			return nil, nil, connectionBroke("read manifest", err)
 		}
 		switch a := a.(type) {
 		case *protocol.Fail:
-			return nil, a.Err()
+			if a.Op == m.op && a.Kind != sendonce.KindUnavailable {
+				return nil, a.Err(), nil
+			}
+			return nil, nil, a.Err()
 		case *protocol.ManifestPart:
 			refs = append(refs, a.Refs...)
-			if uint64(len(refs)) > n.Content.Count {
-				return nil, &sendonce.Error{Op: "read manifest", Kind: sendonce.KindInvalid, Detail: "the server sent more references than the node has"}
+			if a.Op != m.op || uint64(len(refs)) > n.Content.Count || len(a.Refs) == 0 && !a.Done {
+				return nil, nil, &sendonce.Error{Op: "read manifest", Path: n.Name, Kind: sendonce.KindInvalid, Detail: "the server sent something else than the node's references"}
 			}
 			if a.Done {
-				return refs, m.check(n, refs)
+				return refs, m.check(n, refs), nil
 			}
 		default:
-			return nil, &sendonce.Error{Op: "read manifest", Kind: sendonce.KindInvalid, Detail: "an answer of an unexpected type"}
+			return nil, nil, &sendonce.Error{Op: "read manifest", Kind: sendonce.KindInvalid, Detail: "an answer of an unexpected type"}
 		}
 	}
+}
+
+func connectionBroke(op string, err error) error {
+	return &sendonce.Error{Op: op, Kind: sendonce.KindUnavailable, Detail: "the connection to the server broke",
+		Hint: "run the same command again: what is restored is not fetched twice", Err: err}
 }
 
 // check makes sure that the references are the ones the node names.

@@ -27,8 +27,9 @@ type Session struct {
 	hello  protocol.Hello
 	conn   protocol.Conn
 
-	asking  sync.Mutex // one Hello at a time on the Control stream
+	asking  chan struct{} // holds a token while a Hello is unanswered on the Control stream
 	control *Stream
+	asked   sync.WaitGroup
 
 	mu     sync.Mutex
 	bulk   []protocol.Conn
@@ -86,7 +87,7 @@ func dialOne(ctx context.Context, d protocol.Dialer, addr string, t Target) (*Se
 		_ = conn.Close(sendonce.KindOf(err), "hello failed")
 		return nil, &sendonce.Error{Op: "connect", Path: addr, Hint: sendonce.HintOf(err), Err: err}
 	}
-	return &Session{Welcome: w, Peer: conn.Peer(), dialer: d, addr: addr, hello: t.Hello, conn: conn, control: control}, nil
+	return &Session{Welcome: w, Peer: conn.Peer(), dialer: d, addr: addr, hello: t.Hello, conn: conn, control: control, asking: make(chan struct{}, 1)}, nil
 }
 
 // greet opens the Control stream and waits for Welcome. The stream stays open
@@ -176,17 +177,44 @@ func (s *Session) Bulk(ctx context.Context) (protocol.Conn, error) {
 	return conn, nil
 }
 
-// Refresh asks for a new Welcome: folders, roles and heads as they are now.
+// Refresh asks for a new Welcome: folders, roles and heads as they are now. The
+// end of ctx ends the waiting only: the Control stream is everybody's, and an
+// answer that nobody took would be in the way.
 func (s *Session) Refresh(ctx context.Context) (*protocol.Welcome, error) {
-	s.asking.Lock()
-	defer s.asking.Unlock()
-	hello := s.hello
-	hello.Token = nil
-	w, err := s.control.hello(ctx, hello)
-	if err == nil {
-		err = checkWelcome(w)
+	interrupted := func() error {
+		return &sendonce.Error{Op: "hello", Kind: sendonce.KindInterrupted, Err: context.Cause(ctx)}
 	}
-	return w, err
+	if ctx.Err() != nil {
+		return nil, interrupted()
+	}
+	select {
+	case s.asking <- struct{}{}:
+	case <-ctx.Done():
+		return nil, interrupted()
+	}
+	type result struct {
+		w   *protocol.Welcome
+		err error
+	}
+	answer := make(chan result, 1)
+	s.asked.Go(func() {
+		defer func() { <-s.asking }()
+		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), helloTimeout)
+		defer cancel()
+		hello := s.hello
+		hello.Token = nil
+		w, err := s.control.hello(limit, hello)
+		if err == nil {
+			err = checkWelcome(w)
+		}
+		answer <- result{w, err}
+	})
+	select {
+	case r := <-answer:
+		return r.w, r.err
+	case <-ctx.Done():
+		return nil, interrupted()
+	}
 }
 
 // Folder returns what Welcome said of a folder, or nil.
@@ -241,5 +269,7 @@ func (s *Session) Done() <-chan struct{} {
 // Close ends all connections. Wire still answers afterwards.
 func (s *Session) Close() error {
 	s.CloseBulk()
-	return s.conn.Close(0, "done")
+	err := s.conn.Close(0, "done")
+	s.asked.Wait()
+	return err
 }
