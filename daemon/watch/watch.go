@@ -4,8 +4,12 @@
 // Invariants: after an overflow of the kernel's queue, and whenever the package
 // cannot know what it missed, it says "everything"; a directory that cannot be
 // watched is counted and shown in Status, not passed over in silence. A directory
-// that appears is watched before the hint about it is given, so what is written
-// into it later is seen, and what was written before is found by the scan.
+// that appears is watched before the hint about it is given, and named by it, so
+// what is written into it later is seen, and what was written before is found by
+// the scan. What it does not promise: that every change gives a hint; the daemon
+// scans everything now and then for that reason.
+//
+// Read watch.go (what is told and when), then dirs.go (what is watched).
 package watch
 
 import (
@@ -13,10 +17,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sort"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -46,21 +50,28 @@ type Options struct {
 	Tree   fsys.Tree // the root, for finding the directories; closed by the caller after Close
 	Settle time.Duration
 	// Skip reports whether a directory is left out (ignored); may be nil.
-	Skip   func(dir string) bool
-	Hints  chan<- Hint
-	Source Source // nil: fsnotify
-	Log    *slog.Logger
+	Skip func(dir string) bool
+	// SkipFile is the name of the files that Skip decides by, in any directory;
+	// when one changes, everything may have. "": none.
+	SkipFile string
+	Hints    chan<- Hint
+	Source   Source // nil: fsnotify
+	Log      *slog.Logger
 }
 
-// maxDelay is how many settle times a directory that never comes to rest waits.
+// maxDelay is how many settle times a root that never comes to rest waits.
 const maxDelay = 4
 
 // maxDirs is how many changed directories are named; beyond it, "everything".
 const maxDirs = 1000
 
+// maxRetries is how many directories that could not be watched are tried again
+// before a hint.
+const maxRetries = 64
+
 // Status tells how much is watched.
 type Status struct {
-	Text        string // "events", or "scan only: <why>"
+	Text        string // "events", or "scan only for N of M directories: <why>"
 	Directories int
 	Missing     int // directories that are not watched
 }
@@ -71,16 +82,16 @@ type Watcher struct {
 	src    Source
 	cancel context.CancelFunc
 	done   sync.WaitGroup
+	failed chan error // from the source; at most one waits
 
-	mu      sync.Mutex
-	watched map[string]bool // paths relative to the root
-	missing int
-	why     string // of the first one missing
+	mu   sync.Mutex
+	dirs dirs
 }
 
-// Start watches all directories below the root, then gives hints until Close.
-// Running out of watches is no error; Status tells.
+// Start watches all directories below the root, then gives hints until Close,
+// which must be called. Running out of watches is no error; Status tells.
 func Start(ctx context.Context, o Options) (*Watcher, error) {
+	o.Dir = filepath.Clean(o.Dir)
 	if o.Source == nil {
 		w, err := fsnotify.NewBufferedWatcher(4096)
 		if err != nil {
@@ -90,19 +101,48 @@ func Start(ctx context.Context, o Options) (*Watcher, error) {
 		o.Source = notifier{w}
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	w := &Watcher{o: o, src: o.Source, cancel: cancel, watched: make(map[string]bool)}
-	events := make(chan struct{})
+	w := &Watcher{o: o, src: o.Source, cancel: cancel, failed: make(chan error, 1)}
+	// A source may hold a lock while it waits for an error to be taken, which Add
+	// and Remove need: so somebody else than their caller takes it.
+	w.done.Go(func() {
+		for {
+			select {
+			case err, ok := <-w.src.Errors():
+				if !ok {
+					return
+				}
+				w.note(err)
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	ready := make(chan struct{})
 	w.done.Go(func() {
 		// Events queue in the source while the directories are being added.
-		w.add(ctx, "")
-		close(events)
+		w.add(ctx, "", nil, false)
+		close(ready)
 		w.run(ctx)
 	})
 	select {
-	case <-events:
+	case <-ready:
 	case <-ctx.Done():
 	}
 	return w, nil
+}
+
+// note keeps an error for run; an overflow is never displaced by another one.
+func (w *Watcher) note(err error) {
+	for {
+		select {
+		case w.failed <- err:
+			return
+		case old := <-w.failed:
+			if errors.Is(old, fsnotify.ErrEventOverflow) {
+				err = old
+			}
+		}
+	}
 }
 
 // Close ends the watching.
@@ -117,9 +157,9 @@ func (w *Watcher) Close() error {
 func (w *Watcher) Status() Status {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	s := Status{Text: "events", Directories: len(w.watched), Missing: w.missing}
-	if w.missing > 0 {
-		s.Text = fmt.Sprintf("scan only for %d of %d directories: %s", w.missing, w.missing+len(w.watched), w.why)
+	s := Status{Text: "events", Directories: w.dirs.watched, Missing: len(w.dirs.missing)}
+	if s.Missing > 0 {
+		s.Text = fmt.Sprintf("scan only for %d of %d directories: %s", s.Missing, s.Missing+s.Directories, w.dirs.why)
 	}
 	return s
 }
@@ -138,172 +178,154 @@ func join(dir, name string) string {
 	return dir + "/" + name
 }
 
-// add watches a directory and all below it.
-func (w *Watcher) add(ctx context.Context, dir string) {
-	if ctx.Err() != nil || dir != "" && w.o.Skip != nil && w.o.Skip(dir) {
+// pending is what has changed and was not told yet.
+type pending struct {
+	dirs map[string]bool
+	all  bool
+}
+
+func (p *pending) add(dir string) {
+	if p == nil || p.all {
 		return
 	}
-	err := w.src.Add(w.abs(dir))
-	w.mu.Lock()
-	switch {
-	case err == nil:
-		w.watched[dir] = true
-	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR): // gone again
-		w.mu.Unlock()
-		return
-	default:
-		if w.missing++; w.missing == 1 {
-			w.why = reason(err)
-			w.o.Log.Warn("some directories are not watched and are found by scanning only", "dir", w.abs(dir), "error", err)
-		}
-	}
-	w.mu.Unlock()
-	entries, err := w.o.Tree.ReadDir(dir)
-	if err != nil {
-		return // the scan reports it
-	}
-	for _, e := range entries {
-		if e.Info.Type == fsys.Directory {
-			w.add(ctx, join(dir, e.Name))
-		}
+	p.dirs[dir] = true
+	if len(p.dirs) > maxDirs {
+		p.everything()
 	}
 }
 
-func reason(err error) string {
-	if errors.Is(err, syscall.ENOSPC) {
-		return "the limit of inotify watches is reached (raise fs.inotify.max_user_watches)"
-	}
-	return err.Error()
+func (p *pending) everything() {
+	p.all = true
+	clear(p.dirs)
 }
 
-// forget drops the watches of a directory that was removed or renamed, and of
-// all below it: their paths are wrong now.
-func (w *Watcher) forget(dir string) (was bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.watched[dir] {
-		return false
-	}
-	for d := range w.watched {
-		if d == dir || strings.HasPrefix(d, dir+"/") {
-			_ = w.src.Remove(w.abs(d)) // gone already, mostly
-			delete(w.watched, d)
-		}
-	}
-	return true
-}
+func (p *pending) any() bool { return p.all || len(p.dirs) > 0 }
 
-// run owns what has changed and was not told yet.
-func (w *Watcher) run(ctx context.Context) {
-	var (
-		dirs    = make(map[string]bool)
-		all     bool
-		timer   = time.NewTimer(time.Hour)
-		armed   bool // the timer runs
-		quiet   bool // nothing came since it was set
-		waited  int
-		settled bool
-	)
-	timer.Stop()
-	defer timer.Stop()
-	pending := func() bool { return all || len(dirs) > 0 }
-	touched := func() {
-		quiet = false
-		if !armed {
-			armed = true
-			timer.Reset(w.o.Settle)
-		}
-	}
-	for {
-		var out chan<- Hint
-		var hint Hint
-		if settled && pending() {
-			out = w.o.Hints
-			hint = makeHint(dirs, all)
-		}
-		select {
-		case out <- hint:
-			clear(dirs)
-			all, settled, waited, armed = false, false, 0, false
-		case ev, ok := <-w.src.Events():
-			if !ok {
-				return
-			}
-			if w.event(ctx, ev, dirs) {
-				touched()
-			}
-			if len(dirs) > maxDirs {
-				all = true
-				clear(dirs)
-			}
-		case err, ok := <-w.src.Errors():
-			if !ok {
-				return
-			}
-			w.o.Log.Info("events were lost; looking at everything", "dir", w.o.Dir, "error", err)
-			w.add(ctx, "") // directories may have appeared unseen
-			all = true
-			touched()
-		case <-timer.C:
-			if waited++; quiet || waited >= maxDelay {
-				settled = true
-			} else {
-				quiet = true
-				timer.Reset(w.o.Settle)
-			}
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func makeHint(dirs map[string]bool, all bool) Hint {
-	if all {
+func (p *pending) hint() Hint {
+	if p.all {
 		return Hint{All: true}
 	}
-	h := Hint{Dirs: make([]string, 0, len(dirs))}
-	for d := range dirs {
+	h := Hint{Dirs: make([]string, 0, len(p.dirs))}
+	for d := range p.dirs {
 		h.Dirs = append(h.Dirs, d)
 	}
 	sort.Strings(h.Dirs)
 	return h
 }
 
+// run owns what has changed and was not told yet. It is told when nothing came
+// for a settle time, or when the first change is maxDelay of them old.
+func (w *Watcher) run(ctx context.Context) {
+	p := &pending{dirs: make(map[string]bool)}
+	quiet, limit := time.NewTimer(time.Hour), time.NewTimer(time.Hour)
+	quiet.Stop()
+	limit.Stop()
+	defer quiet.Stop()
+	defer limit.Stop()
+	var waiting, settled bool // since the first change; until the consumer takes the hint
+	touched := func() {
+		if settled || !p.any() {
+			return
+		}
+		quiet.Reset(w.o.Settle)
+		if !waiting {
+			waiting = true
+			limit.Reset(maxDelay * w.o.Settle)
+		}
+	}
+	settle := func() {
+		quiet.Stop()
+		limit.Stop()
+		w.checkRoot()
+		w.retry(ctx, p)
+		settled = true
+	}
+	for {
+		var out chan<- Hint
+		var hint Hint
+		if settled {
+			out, hint = w.o.Hints, p.hint()
+		}
+		select {
+		case out <- hint:
+			clear(p.dirs)
+			p.all, waiting, settled = false, false, false
+		case ev, ok := <-w.src.Events():
+			if !ok {
+				return
+			}
+			w.event(ctx, ev, p)
+			touched()
+		case err := <-w.failed:
+			w.o.Log.Info("events may have been lost; looking at everything", "dir", w.o.Dir, "error", err)
+			if errors.Is(err, fsnotify.ErrEventOverflow) {
+				// Directories may have been renamed unseen, and their watches carry
+				// the old names.
+				w.forget("")
+				w.add(ctx, "", nil, false)
+			}
+			p.everything()
+			touched()
+		case <-quiet.C:
+			settle()
+		case <-limit.C:
+			settle()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // event notes which directories an event concerns and keeps the watches right.
-func (w *Watcher) event(ctx context.Context, ev fsnotify.Event, dirs map[string]bool) bool {
+func (w *Watcher) event(ctx context.Context, ev fsnotify.Event, p *pending) {
 	path, ok := w.relative(ev.Name)
 	if !ok {
-		return false
+		return
 	}
 	dir, name := "", path
 	if i := strings.LastIndexByte(path, '/'); i >= 0 {
 		dir, name = path[:i], path[i+1:]
 	}
-	if path == "" { // the root itself
-		dirs[""] = true
-		return true
+	if path != "" && fsys.IsTemp(name) {
+		return
 	}
-	if fsys.IsTemp(name) {
-		return false
-	}
-	if ev.Has(fsnotify.Remove) || ev.Has(fsnotify.Rename) {
+	p.add(dir)
+	gone := ev.Has(fsnotify.Remove) || ev.Has(fsnotify.Rename)
+	switch {
+	case path == "" && gone:
+		w.forget("")
+		w.miss("", errRootGone)
+	case gone:
 		w.forget(path)
-	}
-	if ev.Has(fsnotify.Create) {
+	case path != "" && ev.Has(fsnotify.Create):
 		if info, err := w.o.Tree.Lstat(path); err == nil && info.Type == fsys.Directory {
-			w.forget(path)
-			w.add(ctx, path)
+			w.forget(path) // under this name another one was watched
+			w.add(ctx, path, p, false)
 		}
 	}
-	dirs[dir] = true
-	return true
+	if path != "" && name == w.o.SkipFile {
+		w.add(ctx, dir, p, true) // what was left out may not be any more
+		p.everything()
+	}
 }
+
+// checkRoot notices that the root was removed: as long as the tree holds it open
+// no event says so.
+func (w *Watcher) checkRoot() {
+	if info, err := w.o.Tree.Lstat(""); err == nil && info.Type == fsys.Directory && info.Links == 0 {
+		w.forget("")
+		w.miss("", errRootGone)
+	}
+}
+
+var errRootGone = errors.New("the directory was removed or renamed")
 
 func (w *Watcher) relative(abs string) (string, bool) {
 	if abs == w.o.Dir {
 		return "", true
 	}
-	return strings.CutPrefix(abs, strings.TrimSuffix(w.o.Dir, "/")+"/")
+	rest, ok := strings.CutPrefix(abs, strings.TrimSuffix(w.o.Dir, "/")+"/")
+	return strings.TrimLeft(rest, "/"), ok
 }
 
 // notifier is fsnotify as a Source.
