@@ -240,8 +240,8 @@ func TestRevocation(t *testing.T) {
 	st := a.follow(f, sendonce.Cursor{})
 	a.set(st)
 	p := a.push(f)
-	r, err := w.srv.revoke(context.Background(), owner, RevokeRequest{Device: a.id.String()[:20]})
-	w.must(err)
+	var r RevokeReply
+	w.must(w.admin("revoke", RevokeRequest{Device: a.id.String()[:20]}, &r))
 	if r.Closed != 1 {
 		t.Errorf("%d connections closed", r.Closed)
 	}
@@ -273,8 +273,7 @@ func TestJoin(t *testing.T) {
 			texts[err.Error()] = true
 		}
 	}
-	inv, err := w.srv.invite(context.Background(), owner, InviteRequest{Minutes: 1})
-	w.must(err)
+	inv := w.invite(InviteRequest{Minutes: 1})
 	fail(50, protocol.Hello{})                        // unknown, no token
 	fail(50, protocol.Hello{Token: make([]byte, 16)}) // unknown token
 	fail(50, protocol.Hello{Token: []byte("x")})      // nonsense
@@ -289,8 +288,7 @@ func TestJoin(t *testing.T) {
 		t.Errorf("failures can be told apart: %q", slices.Collect(keys(texts)))
 	}
 	// Five failures a minute, then even a good token is not looked at.
-	good, err := w.srv.invite(context.Background(), owner, InviteRequest{})
-	w.must(err)
+	good := w.invite(InviteRequest{})
 	for range 2 {
 		fail(53, protocol.Hello{Token: noise(1, 16)})
 	}

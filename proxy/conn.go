@@ -14,6 +14,7 @@ import (
 	"sendonce"
 	"sendonce/indexdb"
 	"sendonce/protocol"
+	"sendonce/proxy/admin"
 	"sendonce/proxy/read"
 	"sendonce/proxy/stream"
 )
@@ -120,7 +121,7 @@ func (p *peer) enrolled(ctx context.Context, hello *protocol.Hello) (*indexdb.De
 	if err := s.random(folder[:]); err != nil {
 		return nil, err
 	}
-	d, err := s.index.Redeem(ctx, hashToken(hello.Token), p.id, hello.DeviceName, now, folder)
+	d, err := s.index.Redeem(ctx, admin.HashToken(hello.Token), p.id, hello.DeviceName, now, folder)
 	if sendonce.KindOf(err) == sendonce.KindUnauthorized {
 		s.joins.failed(addr, now)
 		s.metrics.JoinsRefused.Add(1)
@@ -290,7 +291,7 @@ func (p *peer) converse(ctx context.Context, st *stream.Stream) error {
 	case *protocol.List, *protocol.Read, *protocol.Fetch, *protocol.Log:
 		return p.srv.reads.Serve(ctx, p.asReader(), st, m)
 	case *protocol.Admin:
-		return p.adminStream(ctx, st, m)
+		return p.srv.admin.Serve(ctx, p.device, st, m)
 	}
 	return stream.Broken("a stream cannot begin with %v", protocol.TypeOf(m))
 }

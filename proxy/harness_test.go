@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"sync"
 	"testing"
@@ -113,11 +115,35 @@ func (w *world) must(err error) {
 	}
 }
 
+// admin asks the proxy's own socket, so to speak.
+func (w *world) admin(method string, request, reply any) error {
+	return Call(context.Background(), over(w.srv.Handler()), method, request, reply)
+}
+
+// over returns a client of the handler.
+func over(h http.Handler) *http.Client {
+	return &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Result(), nil
+	})}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func (w *world) invite(q InviteRequest) (inv InviteReply) {
+	w.t.Helper()
+	w.must(w.admin("invite", q, &inv))
+	return inv
+}
+
 // folder makes a folder, or returns the one with the name.
 func (w *world) folder(name string) sendonce.FolderID {
 	w.t.Helper()
-	f, err := w.srv.createFolder(context.Background(), owner, CreateFolderRequest{Name: name})
-	w.must(err)
+	var f FolderStatus
+	w.must(w.admin("create-folder", CreateFolderRequest{Name: name}, &f))
 	folders, err := w.index.Folders(context.Background(), sendonce.DefaultTenant)
 	w.must(err)
 	for _, g := range folders {
@@ -143,8 +169,7 @@ type client struct {
 // device enrols a new device with a role; folder "" is tenant-wide.
 func (w *world) device(role sendonce.Role, folder string) *client {
 	w.t.Helper()
-	inv, err := w.srv.invite(context.Background(), owner, InviteRequest{Role: role.String(), Folder: folder})
-	w.must(err)
+	inv := w.invite(InviteRequest{Role: role.String(), Folder: folder})
 	w.keys++
 	c, err := w.connect(w.keys, &protocol.Hello{Version: protocol.Version, DeviceName: "device", Token: inv.Token})
 	w.must(err)

@@ -11,6 +11,7 @@ import (
 	"sendonce"
 	"sendonce/content"
 	"sendonce/protocol"
+	"sendonce/protocol/prototest"
 )
 
 // impatient limits make the waits of tests short.
@@ -225,7 +226,7 @@ func TestSilence(t *testing.T) {
 	l := impatient
 	l.PeerPatience = 50 * time.Millisecond
 	w := newWorld(t, limits(l))
-	conn, err := w.net.Dialer(w.srv.cfg.Key).Dial(context.Background(), "proxy", mustFingerprint(t, w.srv), false)
+	conn, err := w.net.Dialer(w.srv.cfg.Key).Dial(context.Background(), "proxy", prototest.ID(w.srv.cfg.Key), false)
 	w.must(err)
 	defer conn.Close(0, "")
 	if _, err := conn.Accept(context.Background()); sendonce.KindOf(err) != sendonce.KindUnavailable {
@@ -257,12 +258,4 @@ func TestSilence(t *testing.T) {
 			}
 		}
 	}
-}
-
-func mustFingerprint(t *testing.T, s *Server) sendonce.DeviceID {
-	id, err := s.fingerprint()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return id
 }

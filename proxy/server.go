@@ -3,9 +3,11 @@ package proxy
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
+	"net/http"
 	"runtime"
 	"sync"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"sendonce/blobstore"
 	"sendonce/indexdb"
 	"sendonce/protocol"
+	"sendonce/proxy/admin"
 	"sendonce/proxy/metrics"
 	"sendonce/proxy/read"
 	"sendonce/proxy/vault"
@@ -99,7 +102,6 @@ type Server struct {
 	now     func() time.Time
 	log     *slog.Logger
 	metrics *metrics.Metrics
-	started time.Time
 
 	memory  *semaphore.Weighted // bytes of packs of all pushes
 	workers chan struct{}       // slots for decoding and hashing
@@ -107,6 +109,7 @@ type Server struct {
 	devices *deviceTable
 	pushes  *pushTable
 	reads   *read.Service
+	admin   *admin.Service
 
 	randomness sync.Mutex // around cfg.Rand
 
@@ -122,6 +125,10 @@ func New(cfg Config) (*Server, error) {
 	case len(cfg.Key) != ed25519.PrivateKeySize:
 		return nil, &sendonce.Error{Op: "start proxy", Kind: sendonce.KindInvalid, Detail: "the key is not an Ed25519 private key"}
 	}
+	id, err := fingerprint(cfg.Key)
+	if err != nil {
+		return nil, err
+	}
 	v, err := vault.New(cfg.Index, cfg.Store)
 	if err != nil {
 		return nil, err
@@ -131,7 +138,6 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, lim: lim, index: cfg.Index, store: cfg.Store, now: cfg.Now, log: cfg.Log,
 		vault:    v,
 		metrics:  new(metrics.Metrics),
-		started:  cfg.Now(),
 		memory:   semaphore.NewWeighted(lim.TotalBytes),
 		workers:  make(chan struct{}, runtime.GOMAXPROCS(0)),
 		joins:    newJoinLimiter(lim.JoinsAMinute),
@@ -140,8 +146,29 @@ func New(cfg Config) (*Server, error) {
 		stopping: make(chan struct{}),
 	}
 	s.reads = read.New(read.Env{Index: s.index, Vault: v, Log: s.log, Metrics: s.metrics, Memory: lim.ReadBytes, FetchRefs: lim.FetchRefs})
+	s.admin = admin.New(admin.Env{Index: s.index, Live: live{s}, Identity: id, Now: s.now, Random: s.random, Ready: s.Ready,
+		Log: s.log, Metrics: s.metrics, Version: cfg.Version, Started: cfg.Now()})
 	return s, nil
 }
+
+// live is what the admin methods see of the server.
+type live struct{ s *Server }
+
+func (l live) Devices() map[sendonce.DeviceID]int { return l.s.devices.counts() }
+func (l live) Pushes() int                        { return l.s.pushes.count() }
+func (l live) Close(id sendonce.DeviceID, kind sendonce.ErrKind, reason string) int {
+	return l.s.devices.close(id, kind, reason)
+}
+
+// Handler serves the admin methods (docs/protocol.md) over HTTP, for the
+// proxy's own socket; Call is its client. Whoever reaches it may do everything:
+// its file must be the owner's alone.
+func (s *Server) Handler() http.Handler { return s.admin.Handler() }
+
+// Monitor serves what machines ask for, and nothing that needs to be secret:
+// /metrics (Prometheus text), /healthz (the process runs), /readyz (see Ready)
+// and /version.
+func (s *Server) Monitor() http.Handler { return s.admin.Monitor() }
 
 // Metrics returns the server's counters.
 func (s *Server) Metrics() *metrics.Metrics { return s.metrics }
@@ -207,6 +234,26 @@ func (s *Server) accept(ctx, work context.Context) error {
 	}
 }
 
+// Ready reports whether the server can work: the index and the store answer, and
+// it is not stopping.
+func (s *Server) Ready(ctx context.Context) error {
+	const op = "check readiness"
+	select {
+	case <-s.stopping:
+		return &sendonce.Error{Op: op, Kind: sendonce.KindUnavailable, Detail: "the proxy is stopping"}
+	default:
+	}
+	if _, err := s.index.Tenant(ctx, sendonce.DefaultTenant); err != nil {
+		return &sendonce.Error{Op: op, Path: "index", Err: err}
+	}
+	// A location that is not there: the store has to look, and finds nothing.
+	nowhere := []sendonce.Location{{Segment: 1<<63 - 1, Offset: 1, Length: 1}}
+	if err := s.store.Get(ctx, nowhere, func(int, []byte) error { return nil }); err != nil {
+		return &sendonce.Error{Op: op, Path: "store", Err: err}
+	}
+	return nil
+}
+
 // watch looks once a second for what other proxies on the same index did:
 // revoked devices and new commits. It ends with ctx.
 func (s *Server) watch(ctx context.Context) {
@@ -226,6 +273,16 @@ func (s *Server) watch(ctx context.Context) {
 		}
 		s.reads.Poll(ctx)
 	}
+}
+
+// fingerprint is the identity that clients pin: that of the key which also signs
+// receipts.
+func fingerprint(key ed25519.PrivateKey) (sendonce.DeviceID, error) {
+	spki, err := x509.MarshalPKIXPublicKey(key.Public().(ed25519.PublicKey))
+	if err != nil {
+		return sendonce.DeviceID{}, &sendonce.Error{Op: "start proxy", Kind: sendonce.KindInvalid, Err: err}
+	}
+	return sendonce.DeviceIDOf(spki), nil
 }
 
 // random fills b from the injected source.

@@ -1,7 +1,6 @@
-package proxy
+package admin
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,13 +21,13 @@ const adminPath = "/v1/"
 // Handler serves the admin methods (docs/protocol.md) over HTTP, for the
 // proxy's own socket. Whoever reaches it may do everything: its file must be the
 // owner's alone.
-func (s *Server) Handler() http.Handler {
+func (s *Service) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+adminPath+"{method}", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, protocol.MaxAdminBody))
 		var reply any
 		if err == nil {
-			reply, err = s.admin(r.Context(), owner, r.PathValue("method"), body)
+			reply, err = s.run(r.Context(), owner, r.PathValue("method"), body)
 		}
 		if err != nil {
 			writeJSON(w, statusOf(err), adminFailure{errorText(err), sendonce.KindOf(err), sendonce.HintOf(err)})
@@ -80,53 +79,13 @@ func errorText(err error) string {
 	return s[:min(len(s), protocol.MaxText)]
 }
 
-// Call asks a Handler for one admin method: the client side of the socket. c
-// must dial the socket whatever the address is. request is encoded as JSON (nil:
-// none), reply is filled in. The error has the kind and the hint that the proxy
-// gave; KindUnavailable if it cannot be reached.
-func Call(ctx context.Context, c *http.Client, method string, request, reply any) error {
-	op := "ask the proxy: " + method
-	body := []byte("{}")
-	if request != nil {
-		var err error
-		if body, err = json.Marshal(request); err != nil {
-			return &sendonce.Error{Op: op, Kind: sendonce.KindInternal, Err: err}
-		}
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://proxy"+adminPath+method, bytes.NewReader(body))
-	if err != nil {
-		return &sendonce.Error{Op: op, Kind: sendonce.KindInvalid, Err: err}
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := c.Do(req)
-	if err != nil {
-		return &sendonce.Error{Op: op, Kind: sendonce.KindUnavailable, Err: err, Hint: "is the proxy running?"}
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, 2*protocol.MaxAdminBody))
-	if err != nil {
-		return &sendonce.Error{Op: op, Kind: sendonce.KindUnavailable, Err: err}
-	}
-	if resp.StatusCode != http.StatusOK {
-		var f adminFailure
-		if json.Unmarshal(b, &f) != nil || f.Kind == 0 {
-			f = adminFailure{Error: resp.Status, Kind: sendonce.KindInternal}
-		}
-		return &sendonce.Error{Op: op, Kind: f.Kind, Detail: f.Error, Hint: f.Hint}
-	}
-	if err := json.Unmarshal(b, reply); err != nil {
-		return &sendonce.Error{Op: op, Kind: sendonce.KindInternal, Detail: "the answer is not what was expected", Err: err}
-	}
-	return nil
-}
-
 // readyPatience is how long /readyz waits for the index and the store.
 const readyPatience = 5 * time.Second
 
 // Monitor serves what machines ask for, and nothing that needs to be secret:
 // /metrics (Prometheus text), /healthz (the process runs), /readyz (index and
 // store answer, and the server is not stopping) and /version.
-func (s *Server) Monitor() http.Handler {
+func (s *Service) Monitor() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", metrics.ContentType)
@@ -136,49 +95,29 @@ func (s *Server) Monitor() http.Handler {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), readyPatience)
 		defer cancel()
-		if err := s.Ready(ctx); err != nil {
+		if err := s.env.Ready(ctx); err != nil {
 			http.Error(w, errorText(err), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ready")
 	})
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, r *http.Request) {
-		writeJSON(w, http.StatusOK, map[string]any{"version": s.cfg.Version, "protocol": protocol.Version, "go": runtime.Version()})
+		writeJSON(w, http.StatusOK, map[string]any{"version": s.env.Version, "protocol": protocol.Version, "go": runtime.Version()})
 	})
 	return mux
 }
 
 // metricList adds what the server knows of the present moment.
-func (s *Server) metricList() []metrics.Metric {
-	devices := s.devices.counts()
+func (s *Service) metricList() []metrics.Metric {
+	devices := s.env.Live.Devices()
 	conns := 0
 	for _, n := range devices {
 		conns += n
 	}
-	return append(s.metrics.List(),
-		metrics.Metric{Name: "pushes_open", Help: "Push streams open now.", Gauge: true, Value: int64(s.pushes.count())},
+	return append(s.env.Metrics.List(),
+		metrics.Metric{Name: "pushes_open", Help: "Push streams open now.", Gauge: true, Value: int64(s.env.Live.Pushes())},
 		metrics.Metric{Name: "devices_connected", Help: "Devices connected now.", Gauge: true, Value: int64(len(devices))},
 		metrics.Metric{Name: "connections_open", Help: "Connections open now.", Gauge: true, Value: int64(conns)},
-		metrics.Metric{Name: "uptime_seconds", Help: "Seconds since the proxy was made.", Gauge: true, Value: int64(s.now().Sub(s.started).Seconds())},
+		metrics.Metric{Name: "uptime_seconds", Help: "Seconds since the proxy was made.", Gauge: true, Value: int64(s.env.Now().Sub(s.env.Started).Seconds())},
 	)
-}
-
-// Ready reports whether the server can work: the index and the store answer, and
-// it is not stopping.
-func (s *Server) Ready(ctx context.Context) error {
-	const op = "check readiness"
-	select {
-	case <-s.stopping:
-		return &sendonce.Error{Op: op, Kind: sendonce.KindUnavailable, Detail: "the proxy is stopping"}
-	default:
-	}
-	if _, err := s.index.Tenant(ctx, sendonce.DefaultTenant); err != nil {
-		return &sendonce.Error{Op: op, Path: "index", Err: err}
-	}
-	// A location that is not there: the store has to look, and finds nothing.
-	nowhere := []sendonce.Location{{Segment: 1<<63 - 1, Offset: 1, Length: 1}}
-	if err := s.store.Get(ctx, nowhere, func(int, []byte) error { return nil }); err != nil {
-		return &sendonce.Error{Op: op, Path: "store", Err: err}
-	}
-	return nil
 }
