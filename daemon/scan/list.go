@@ -20,6 +20,8 @@ type directory struct {
 	rules *ignore.Rules // of its parents
 	deep  bool          // list the known directories in it too
 
+	dev, ino uint64 // as it was when its parent was listed
+
 	job job
 }
 
@@ -27,6 +29,7 @@ type directory struct {
 type listing struct {
 	err     error // of the directory: it stays as it was
 	fatal   error // of the state: the scan ends
+	in      *place
 	found   []found
 	dirs    []*directory
 	gone    []gone
@@ -102,13 +105,19 @@ func (s *scanner) list(d *directory) *listing {
 	}
 	l.known = int64(len(rows))
 	rules := d.rules
+	var own *fsys.Entry // the ignore file
 	if i, there := slices.BinarySearchFunc(entries, IgnoreFile, func(e fsys.Entry, name string) int { return strings.Compare(e.Name, name) }); there {
-		if e := entries[i]; e.Info.Type == fsys.Regular || e.Err != nil {
+		own = &entries[i]
+		if own.Info.Type == fsys.Regular || own.Err != nil {
 			if rules, l.err = rulesOf(s.tree, d.path, d.rules); l.err != nil {
 				return l
 			}
 		}
 	}
+	if rulesChanged(own, rows) {
+		d.deep = true // what was left out may be far below
+	}
+	l.in = &place{path: d.path, dev: d.dev, ino: d.ino, rules: rules}
 	moved := movedHere(d, rules, entries, rows)
 	for _, e := range entries {
 		for len(rows) > 0 && rows[0].Name < e.Name {
@@ -143,15 +152,27 @@ func (l *listing) miss(d *directory, rules *ignore.Rules, row state.Local) {
 		l.ignored++
 		return
 	}
-	l.gone = append(l.gone, gone{row: row, path: path})
+	l.gone = append(l.gone, gone{row: row, path: path, in: l.in})
 }
 
-// movedHere returns the inodes that have a name in this directory which is not
-// the one in their row: log rotated to log.1, two names swapped. A name that is
-// not synced does not count: an editor's ignored backup copy is no move.
-func movedHere(d *directory, rules *ignore.Rules, entries []fsys.Entry, rows []state.Local) map[uint64]bool {
-	var other map[uint64]bool
-	for _, e := range entries {
+// rulesChanged reports whether a directory's ignore file (nil: none) is another
+// one than its row says.
+func rulesChanged(own *fsys.Entry, rows []state.Local) bool {
+	i, known := slices.BinarySearchFunc(rows, IgnoreFile, func(r state.Local, name string) int { return strings.Compare(r.Name, name) })
+	if own == nil || !known {
+		return own != nil || known
+	}
+	return rows[i].Kind != kindOf(own.Info.Type) || rows[i].Stat.Ino != own.Info.Ino || compare(&rows[i], own.Info) != 0
+}
+
+// movedHere returns the entries, by inode, that have a name in this directory
+// which is not the one in the row of their inode: log rotated to log.1, two names
+// swapped. A name that is not synced does not count: an editor's ignored backup
+// copy is no move.
+func movedHere(d *directory, rules *ignore.Rules, entries []fsys.Entry, rows []state.Local) map[uint64]*fsys.Info {
+	var other map[uint64]*fsys.Info
+	for i := range entries {
+		e := &entries[i]
 		for len(rows) > 0 && rows[0].Name < e.Name {
 			rows = rows[1:]
 		}
@@ -162,16 +183,16 @@ func movedHere(d *directory, rules *ignore.Rules, entries []fsys.Entry, rows []s
 			continue
 		}
 		if other == nil {
-			other = make(map[uint64]bool)
+			other = make(map[uint64]*fsys.Info)
 		}
-		other[e.Info.Ino] = true
+		other[e.Info.Ino] = &e.Info
 	}
 	return other
 }
 
 // entry compares one entry with its row. ok is false if there is nothing to
 // report or to walk into.
-func (s *scanner) entry(d *directory, l *listing, rules *ignore.Rules, e fsys.Entry, row *state.Local, moved map[uint64]bool) (f found, ok bool) {
+func (s *scanner) entry(d *directory, l *listing, rules *ignore.Rules, e fsys.Entry, row *state.Local, moved map[uint64]*fsys.Info) (f found, ok bool) {
 	if fsys.IsTemp(e.Name) {
 		return f, false
 	}
@@ -198,7 +219,7 @@ func (s *scanner) entry(d *directory, l *listing, rules *ignore.Rules, e fsys.En
 	c := &f.change
 	c.Path, c.Name, c.Type, c.Parent, c.ParentPath, c.Info = join(d.path, e.Name), e.Name, kind, d.node, d.path, e.Info
 	if walkInto {
-		f.dir = &directory{path: c.Path, node: c.Node, depth: d.depth + 1, rules: rules, deep: true}
+		f.dir = &directory{path: c.Path, node: c.Node, depth: d.depth + 1, rules: rules, deep: true, dev: e.Info.Dev, ino: e.Info.Ino}
 		l.dirs = append(l.dirs, f.dir)
 	}
 	return f, true
@@ -211,7 +232,8 @@ func (s *scanner) unfit(d *directory, e *fsys.Entry) string {
 		return reason(e.Err)
 	case e.Info.Type == fsys.Other:
 		return "not a file, directory or symlink (a FIFO, socket or device)"
-	case e.Info.Dev != s.dev:
+	// Directories only: overlay file systems give files other device numbers.
+	case e.Info.Type == fsys.Directory && e.Info.Dev != s.dev:
 		return "another file system is mounted here; attach it as a folder of its own"
 	case len(d.path)+1+len(e.Name) > sendonce.MaxPath:
 		return "the path is longer than the limit of 4096 bytes"
@@ -223,10 +245,10 @@ func (s *scanner) unfit(d *directory, e *fsys.Entry) string {
 
 // other fills in the change of an entry that is not the one in the row of its
 // name: moved here, new, or another file that took the name.
-func (s *scanner) other(d *directory, l *listing, c *Change, e fsys.Entry, kind sendonce.Kind, row *state.Local, moved map[uint64]bool) error {
+func (s *scanner) other(d *directory, l *listing, c *Change, e fsys.Entry, kind sendonce.Kind, row *state.Local, moved map[uint64]*fsys.Info) error {
 	path := join(d.path, e.Name)
 	leave := func() { // the row's node is not here any more
-		l.gone = append(l.gone, gone{row: *row, path: path, replaced: true})
+		l.gone = append(l.gone, gone{row: *row, path: path, in: l.in, replaced: true})
 		row = nil
 	}
 	switch {
@@ -235,12 +257,12 @@ func (s *scanner) other(d *directory, l *listing, c *Change, e fsys.Entry, kind 
 		leave()
 	case row.Stat.Ino == e.Info.Ino:
 		row = nil // another name of the file was taken for it
-	case moved[row.Stat.Ino] || s.claims.taken(row.Node):
+	case identical(row, moved[row.Stat.Ino]) && asRead(row, moved[row.Stat.Ino]) || s.claims.taken(row.Node):
 		// Where a file took the name it is a new one saved over the old (the same
 		// node, new bytes), but not if the old one lives on under another name.
 		leave()
 	}
-	old, err := s.moveOf(e.Info, kind)
+	old, err := s.moveOf(e.Info)
 	switch {
 	case err != nil:
 		return err
@@ -249,8 +271,11 @@ func (s *scanner) other(d *directory, l *listing, c *Change, e fsys.Entry, kind 
 			leave()
 		}
 		c.Kind, c.Node, c.Old = Moved, old.Node, old
-		if kind == sendonce.KindDir {
+		switch {
+		case kind == sendonce.KindDir:
 			s.claims.moved(old.Node, path)
+		case !asRead(old, &e.Info):
+			c.Kind = Modified
 		}
 	case row == nil || !s.claims.take(row.Node):
 		c.Kind = Added
@@ -300,22 +325,35 @@ func compare(row *state.Local, i fsys.Info) ChangeKind {
 	return Modified
 }
 
-// moveOf returns the row that an entry under a new name was moved from (P6):
-// the same inode and birth time, size and mtime, and nothing of it left under
-// the old name. Renaming changes a file's ctime, so that cannot count.
-func (s *scanner) moveOf(i fsys.Info, kind sendonce.Kind) (*state.Local, error) {
+// identical reports whether an entry (nil: none) is the very file that a row saw.
+// Inode numbers are used again, often at once, so the birth time must be the same;
+// where that is unknown, a file must not have been written since.
+func identical(row *state.Local, i *fsys.Info) bool {
+	if i == nil || row.Stat.Dev != i.Dev || row.Stat.Ino != i.Ino || row.Kind != kindOf(i.Type) {
+		return false
+	}
+	if row.Stat.BirthNS != 0 && i.BirthNS != 0 {
+		return row.Stat.BirthNS == i.BirthNS
+	}
+	return asRead(row, i)
+}
+
+// asRead reports whether the identical file under another name has the bytes that
+// its row says. Renaming changes a file's ctime, so that cannot count here.
+func asRead(row *state.Local, i *fsys.Info) bool {
+	return row.Kind == sendonce.KindDir || !row.Racy && row.Stat.Size == i.Size && row.Stat.MTimeNS == i.MTimeNS
+}
+
+// moveOf returns the row that an entry under a new name was moved from (P6): that
+// of the identical file, if nothing of it is left under the old name. If it must be
+// read as well, the old name must be free: what has that by now is the file then.
+func (s *scanner) moveOf(i fsys.Info) (*state.Local, error) {
 	if i.Ino == 0 { // this file system does not tell
 		return nil, nil
 	}
 	old, err := s.base.LocalByInode(i.Dev, i.Ino)
-	if err != nil || old == nil || old.Kind != kind {
+	if err != nil || old == nil || !identical(old, &i) {
 		return nil, err
-	}
-	if old.Stat.BirthNS != 0 && i.BirthNS != 0 && old.Stat.BirthNS != i.BirthNS {
-		return nil, nil // the number was given to a new file
-	}
-	if kind != sendonce.KindDir && (old.Racy || old.Stat.Size != i.Size || old.Stat.MTimeNS != i.MTimeNS) {
-		return nil, nil
 	}
 	path, known, err := s.pathOf(old)
 	if err != nil {
@@ -325,6 +363,9 @@ func (s *scanner) moveOf(i fsys.Info, kind sendonce.Kind) (*state.Local, error) 
 		there, err := s.tree.Lstat(path)
 		if err == nil && there.Ino == i.Ino && there.Dev == i.Dev {
 			return nil, nil // a hard link: a file of its own
+		}
+		if err == nil && !asRead(old, &i) {
+			return nil, nil
 		}
 		if err != nil && !isGone(err) {
 			return nil, nil // nobody can tell

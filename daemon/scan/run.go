@@ -16,7 +16,8 @@ type Options struct {
 	Root    sendonce.NodeID // the folder's root node
 	Workers int             // directories listed at the same time; 0: 1
 	// Subtrees limits the scan: only these directories are listed, and new or
-	// moved ones inside them. nil: everything; "" is the root.
+	// moved ones inside them, and all below one whose ignore file changed. nil:
+	// everything; "" is the root.
 	Subtrees []string
 }
 
@@ -42,7 +43,17 @@ type scanner struct {
 type gone struct {
 	row      state.Local
 	path     string
+	in       *place
 	replaced bool // another node has the name now
+}
+
+// place is a directory that was listed.
+type place struct {
+	path     string
+	dev, ino uint64
+	rules    *ignore.Rules // for what is in it
+
+	checked, same bool // whether it was looked at again, and is the same
 }
 
 // Run compares the tree with base and calls emit for each difference, from the
@@ -57,7 +68,7 @@ func Run(ctx context.Context, tree fsys.Tree, base Base, o Options, emit func(Ch
 	s.dev = root.Dev
 	s.pool = newPool(o.Workers, s.list)
 	defer s.pool.stop()
-	tops, err := s.tops()
+	tops, err := s.tops(root)
 	if err != nil {
 		return s.report, err
 	}
@@ -72,10 +83,11 @@ func Run(ctx context.Context, tree fsys.Tree, base Base, o Options, emit func(Ch
 
 // tops returns the directories to begin with: the root, or the known ones that
 // Subtrees names (the nearest known parent of one that is new).
-func (s *scanner) tops() ([]*directory, error) {
-	rules := ignore.New()
+func (s *scanner) tops(root fsys.Info) ([]*directory, error) {
+	top := directory{node: s.o.Root, rules: ignore.New(), dev: root.Dev, ino: root.Ino}
 	if s.o.Subtrees == nil {
-		return []*directory{{node: s.o.Root, rules: rules, deep: true}}, nil
+		top.deep = true
+		return []*directory{&top}, nil
 	}
 	s.walked = make(map[string]bool)
 	want := make(map[string]bool)
@@ -84,7 +96,7 @@ func (s *scanner) tops() ([]*directory, error) {
 	}
 	found := make(map[string]*directory)
 	for p := range want {
-		d, err := s.known(p, rules)
+		d, err := s.known(p, top)
 		if err != nil {
 			return nil, err
 		}
@@ -102,8 +114,8 @@ func (s *scanner) tops() ([]*directory, error) {
 
 // known walks down to a directory as far as the rows know it; nil if it is
 // ignored.
-func (s *scanner) known(path string, rules *ignore.Rules) (*directory, error) {
-	d := &directory{node: s.o.Root, rules: rules}
+func (s *scanner) known(path string, top directory) (*directory, error) {
+	d := &top
 	for rest := path; rest != ""; {
 		var name string
 		name, rest, _ = strings.Cut(rest, "/")
@@ -127,6 +139,7 @@ func (s *scanner) known(path string, rules *ignore.Rules) (*directory, error) {
 		if err != nil || info.Type != fsys.Directory || info.Ino != rows[i].Stat.Ino || info.Dev != s.dev {
 			return d, nil // moved or gone: its parent's listing will tell
 		}
+		next.dev, next.ino = info.Dev, info.Ino
 		d = next
 	}
 	return d, nil
@@ -188,10 +201,10 @@ func (s *scanner) skip(path, why string) {
 // before parents.
 func (s *scanner) removals() error {
 	for _, g := range s.gone {
-		if !g.replaced && !s.claims.taken(g.row.Node) && s.isBack(g) {
+		if s.claims.taken(g.row.Node) || s.isBack(g) {
 			continue
 		}
-		if err := s.remove(g); err != nil {
+		if _, err := s.remove(g); err != nil {
 			return err
 		}
 	}
@@ -200,30 +213,51 @@ func (s *scanner) removals() error {
 
 // isBack reports whether a missed name is there after all, or may be: it was
 // written anew since its directory was listed, or a rename hid it from the
-// listing. The next scan compares it.
+// listing, or the directory that was listed is another one by now. The next scan
+// compares it.
 func (s *scanner) isBack(g gone) bool {
+	if in := g.in; !in.checked {
+		info, err := s.tree.Lstat(in.path)
+		in.checked = true
+		in.same = err == nil && info.Type == fsys.Directory && info.Dev == in.dev && info.Ino == in.ino
+	}
+	if !g.in.same || g.replaced {
+		return !g.in.same
+	}
 	_, err := s.tree.Lstat(g.path)
 	return err == nil || !isGone(err)
 }
 
-func (s *scanner) remove(g gone) error {
-	if s.claims.taken(g.row.Node) {
-		return nil
-	}
+// remove reports a row and all below it. What is ignored by now stays, and so
+// does every directory that holds it.
+func (s *scanner) remove(g gone) (kept bool, err error) {
 	if g.row.Kind == sendonce.KindDir {
 		rows, err := s.base.LocalChildren(g.row.Node)
 		if err != nil {
-			return err
+			return false, err
 		}
 		for _, r := range rows {
-			if err := s.remove(gone{row: r, path: join(g.path, r.Name)}); err != nil {
-				return err
+			if s.claims.taken(r.Node) {
+				continue
 			}
+			path := join(g.path, r.Name)
+			if g.in.rules.Match(path, r.Kind == sendonce.KindDir) {
+				kept = true
+				continue
+			}
+			stays, err := s.remove(gone{row: r, path: path, in: g.in})
+			if err != nil {
+				return false, err
+			}
+			kept = kept || stays
+		}
+		if kept {
+			return true, nil
 		}
 	}
 	s.report.Removed++
 	row := g.row
-	return s.emit(Change{Kind: Removed, Path: g.path, Name: row.Name, Type: row.Kind, Node: row.Node, Parent: row.Parent, Old: &row})
+	return false, s.emit(Change{Kind: Removed, Path: g.path, Name: row.Name, Type: row.Kind, Node: row.Node, Parent: row.Parent, Old: &row})
 }
 
 func join(dir, name string) string {

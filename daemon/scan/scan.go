@@ -29,7 +29,7 @@ type ChangeKind uint8
 // The kinds of change.
 const (
 	Added    ChangeKind = 1 // a name without a Local row
-	Modified ChangeKind = 2 // a file or symlink that must be read again
+	Modified ChangeKind = 2 // a file or symlink that must be read again; if Old has another place, it moved as well
 	Meta     ChangeKind = 3 // mode (or a directory's mtime) only; the bytes are as known
 	Moved    ChangeKind = 4 // a known node under another parent or name; its bytes are as known
 	Removed  ChangeKind = 5 // a Local row whose name is gone
