@@ -31,6 +31,7 @@ import (
 	"sendonce/indexdb"
 	"sendonce/indexdb/indextest"
 	"sendonce/internal/fsys"
+	"sendonce/internal/fsys/fsystest"
 	"sendonce/protocol"
 	"sendonce/protocol/prototest"
 	"sendonce/proxy"
@@ -201,8 +202,10 @@ func (d *device) reopen() {
 }
 
 func (d *device) join(role sendonce.Role) error {
-	var inv proxy.InviteReply
-	d.w.admin("invite", proxy.InviteRequest{Role: role.String()}, &inv)
+	var inv struct {
+		Token []byte `json:"token"`
+	}
+	d.w.admin("invite", map[string]string{"role": role.String()}, &inv)
 	return d.Join(context.Background(), protocol.Link{Addrs: []string{"proxy"}, Server: prototest.ID(prototest.Key(serverKey)), Token: inv.Token}, "")
 }
 
@@ -415,4 +418,20 @@ func (w *world) tempDir() string {
 	w.must(err)
 	w.t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
+}
+
+// state1 is a batch that only moves the cursor.
+func state1(_ sendonce.FolderID, c sendonce.Cursor) *state.Batch { return &state.Batch{Cursor: &c} }
+
+// hook makes the device see its directory through a wrapper.
+func (d *device) hook(set func(*fsystest.Tree)) {
+	d.openTree = func(dir string) (fsys.Tree, error) {
+		t, err := fsys.OpenTree(dir)
+		if err != nil {
+			return nil, err
+		}
+		wrapped := fsystest.Wrap(t)
+		set(wrapped)
+		return wrapped, nil
+	}
 }

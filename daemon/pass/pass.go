@@ -529,6 +529,9 @@ func (p *pass) startPush() (err error) {
 // file queues a file that must be read.
 func (p *pass) file(it *item) error {
 	j := &push.Job{Tag: it, Size: it.change.Info.Size, Change: protocol.Change{Node: it.local.Node, Name: it.local.Name}}
+	if old := it.change.Old; p.DryRun && it.change.Kind == scan.Modified && old.Stat == statOf(it.change.Info) {
+		return nil // only too young to be trusted unread
+	}
 	path := it.change.Path
 	j.Open = func() (fsys.File, error) { return p.tree.Open(path) }
 	in, err := p.input(it.local)

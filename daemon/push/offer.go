@@ -100,7 +100,7 @@ func (o *offering) send(last bool) error {
 	o.frame.op = o.op
 	o.p.frames.push(o.frame)
 	o.frame, o.refs, o.bytes = offerFrame{}, nil, 0
-	return o.p.st.Send(m)
+	return o.p.send(m)
 }
 
 // drop gives pieces back unused.

@@ -106,7 +106,6 @@ type Push struct {
 	o       Options
 	id      sendonce.PushID
 	sess    *session.Session
-	st      *session.Stream
 	h       Handler
 	Stats   *Stats
 	ctx     context.Context
@@ -118,6 +117,11 @@ type Push struct {
 	todo  chan *Job // to readers
 	order chan *Job // to the emitter, in order of Add
 	added uint64
+
+	// The stream is opened when the first thing is said: a push that only reads
+	// (nothing differs after all) does not bother the proxy.
+	opening sync.Mutex
+	st      *session.Stream // set by the emitter under opening; nil before
 
 	// Owned by the emitter.
 	offerOp  uint64
@@ -136,7 +140,8 @@ type Push struct {
 }
 
 // maxCommitsInFlight bounds what a push keeps for commits that are not answered.
-const maxCommitsInFlight = 16
+// It stays well below the number at which a proxy reads no further frames.
+const maxCommitsInFlight = 8
 
 // Start opens a push session. The caller must call Finish or Abort.
 func Start(ctx context.Context, sess *session.Session, o Options, h Handler, stats *Stats) (*Push, error) {
@@ -154,16 +159,6 @@ func Start(ctx context.Context, sess *session.Session, o Options, h Handler, sta
 	if _, err := io.ReadFull(o.Rand, p.id[:]); err != nil {
 		return nil, &sendonce.Error{Op: "push", Kind: sendonce.KindInternal, Err: err}
 	}
-	st, err := sess.Open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	p.st = st
-	if err := st.Send(&protocol.PushOpen{Folder: o.Folder, Push: p.id}); err != nil {
-		st.Raw.Cancel(sendonce.KindInterrupted)
-		st.Raw.StopRecv(sendonce.KindInterrupted)
-		return nil, err
-	}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
 	p.todo = make(chan *Job, 4*o.Workers)
 	p.order = make(chan *Job, 256)
@@ -177,16 +172,53 @@ func Start(ctx context.Context, sess *session.Session, o Options, h Handler, sta
 		p.mem.close(err)
 		p.frames.close(err)
 		p.commits.close(err)
-		st.Raw.Cancel(sendonce.KindInterrupted)
-		st.Raw.StopRecv(sendonce.KindInterrupted)
+		p.opening.Lock()
+		defer p.opening.Unlock()
+		if p.st != nil {
+			p.st.Raw.Cancel(sendonce.KindInterrupted)
+			p.st.Raw.StopRecv(sendonce.KindInterrupted)
+		}
 	})
 	for range o.Workers {
 		p.goDo(p.read)
 	}
 	p.goDo(p.emit)
+	return p, nil
+}
+
+// send says something on the Push stream, opening it if need be.
+func (p *Push) send(m protocol.Message) error {
+	if p.st == nil {
+		if err := p.open(); err != nil {
+			return err
+		}
+	}
+	return p.st.Send(m)
+}
+
+func (p *Push) open() error {
+	st, err := p.sess.Open(p.ctx)
+	if err != nil {
+		return err
+	}
+	p.opening.Lock()
+	p.st = st
+	p.opening.Unlock()
+	if p.ctx.Err() != nil { // whoever cancelled it may have come too early
+		st.Raw.Cancel(sendonce.KindInterrupted)
+		st.Raw.StopRecv(sendonce.KindInterrupted)
+		return context.Cause(p.ctx)
+	}
 	p.goDo(p.answers)
 	p.packs.start()
-	return p, nil
+	return st.Send(&protocol.PushOpen{Folder: p.o.Folder, Push: p.id})
+}
+
+func (p *Push) flush() error {
+	if p.st == nil {
+		return nil
+	}
+	return p.st.Flush()
 }
 
 // goDo runs fn; an error of it ends the push.
@@ -269,6 +301,9 @@ func (p *Push) emit() error {
 	if err := p.sendCommit(true); err != nil {
 		return err
 	}
+	if p.st == nil { // nothing was to be said
+		return nil
+	}
 	if err := p.st.Flush(); err != nil {
 		return err
 	}
@@ -311,7 +346,7 @@ func await[T any](p *Push, ch <-chan T) (T, bool, error) {
 		case v, ok := <-ch:
 			return v, ok, nil
 		case <-t.C:
-			if err := p.st.Flush(); err != nil {
+			if err := p.flush(); err != nil {
 				return zero, false, err
 			}
 		case <-p.ctx.Done():
@@ -443,7 +478,7 @@ func (p *Push) sendCommit(last bool) error {
 	select {
 	case p.inFlight <- struct{}{}:
 	default:
-		if err := p.st.Flush(); err != nil {
+		if err := p.flush(); err != nil {
 			return err
 		}
 		select {
@@ -463,7 +498,7 @@ func (p *Push) sendCommit(last bool) error {
 	p.commits.push(commitFrame{op: c.Op, id: c.ID, jobs: p.batch})
 	p.batch, p.batchLen = nil, 0
 	p.Stats.Commits.Add(1)
-	if err := p.st.Send(&c); err != nil {
+	if err := p.send(&c); err != nil {
 		return err
 	}
 	// The commit waits for its chunks, and nothing else may come for a long time
