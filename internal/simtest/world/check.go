@@ -86,15 +86,25 @@ func (w *World) Check() {
 	w.mu.Lock()
 	acks := append([]ack(nil), w.acks...)
 	w.mu.Unlock()
+	type revision struct {
+		folder sendonce.FolderID
+		seq    uint64
+	}
+	restored := map[revision]Tree{}
 	for _, a := range acks {
 		if a.seq > heads[a.client.ID] {
 			w.T.Errorf("seq %d was acknowledged to %s, the journal ends at %d", a.seq, a.client.Name, heads[a.client.ID])
 			continue
 		}
-		got, err := a.client.Restore(a.seq)
-		if err != nil {
-			w.T.Errorf("seq %d, acknowledged to %s, does not restore: %v", a.seq, a.client.Name, err)
-			continue
+		at := revision{a.client.ID, a.seq}
+		got := restored[at]
+		if got == nil {
+			var err error
+			if got, err = a.client.Restore(a.seq); err != nil {
+				w.T.Errorf("seq %d, acknowledged to %s, does not restore: %v", a.seq, a.client.Name, err)
+				continue
+			}
+			restored[at] = got
 		}
 		if a.tree != nil {
 			w.same(fmt.Sprintf("seq %d, acknowledged to %s", a.seq, a.client.Name), a.tree, got.Below(a.client.Prefix))

@@ -105,7 +105,7 @@ func TestI1_I3_BothCrash(t *testing.T) {
 					firstFiles(c, r)
 				} else {
 					edits(c, r)
-					firstFiles(c, r)
+					smallFiles(c, r)
 				}
 				for range 3 { // attempts that may be cut
 					arm()

@@ -74,9 +74,14 @@ func random(r *rand.Rand, n int) []byte {
 }
 
 // firstFiles makes about 60 files: empty, tiny (kept inline), small, with pages,
-// with a hole's worth of zeros, and one of 3 MiB.
+// of zeros, and one of 3 MiB.
 func firstFiles(c *world.Client, r *rand.Rand) {
 	c.Write("large", random(r, 3<<20))
+	smallFiles(c, r)
+}
+
+// smallFiles makes them without the large one.
+func smallFiles(c *world.Client, r *rand.Rand) {
 	c.Write("zeros", make([]byte, 200<<10))
 	for i := range 58 {
 		n := r.IntN(4000)
@@ -94,7 +99,7 @@ func firstFiles(c *world.Client, r *rand.Rand) {
 
 // edits changes, moves and deletes some of them.
 func edits(c *world.Client, r *rand.Rand) {
-	c.Write("large", random(r, 2<<20))
+	c.Write("edited", random(r, 1<<20)) // large enough for a tree of pages
 	for i := range 6 {
 		c.Write(fmt.Sprintf("d%d/f%d", i, i), random(r, 1000+r.IntN(30_000)))
 	}
