@@ -48,6 +48,7 @@ type world struct {
 	net    *prototest.Network
 	index  *indexdb.DB
 	store  blobstore.Store
+	lossy  *lossy // under store
 	limits proxy.Limits
 	srv    *proxy.Server
 	keys   byte
@@ -61,7 +62,8 @@ const serverKey = 1
 
 func newWorld(t testing.TB, with ...func(*world)) *world {
 	t.Helper()
-	w := &world{t: t, net: &prototest.Network{}, store: blobtest.NewMem(), keys: serverKey}
+	w := &world{t: t, net: &prototest.Network{}, lossy: &lossy{Store: blobtest.NewMem(), lost: make(map[sendonce.Location]bool)}, keys: serverKey}
+	w.store = w.lossy
 	level := slog.Level(100)
 	if os.Getenv("DAEMON_TEST_LOG") != "" {
 		level = slog.LevelDebug
@@ -159,8 +161,14 @@ type device struct {
 // attaches a new directory as folder "f".
 func (w *world) device(role sendonce.Role, with ...func(*daemon.Config)) *device {
 	w.t.Helper()
+	return w.deviceOn(vfs.NewMem(), role, with...)
+}
+
+// deviceOn is device with a disk for its state.
+func (w *world) deviceOn(disk vfs.FS, role sendonce.Role, with ...func(*daemon.Config)) *device {
+	w.t.Helper()
 	w.keys++
-	d := &device{w: w, key: w.keys, id: prototest.ID(prototest.Key(w.keys)), disk: vfs.NewMem(), dir: w.tempDir(), name: "f"}
+	d := &device{w: w, key: w.keys, id: prototest.ID(prototest.Key(w.keys)), disk: disk, dir: w.tempDir(), name: "f"}
 	d.openTree = func(dir string) (fsys.Tree, error) { return fsys.OpenTree(dir) }
 	d.config = func(c *daemon.Config) {
 		for _, f := range with {
@@ -434,4 +442,46 @@ func (d *device) hook(set func(*fsystest.Tree)) {
 		set(wrapped)
 		return wrapped, nil
 	}
+}
+
+func contextWithCancel(t testing.TB) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	return ctx, cancel
+}
+
+// lossy is a store that forgets records.
+type lossy struct {
+	blobstore.Store
+	mu   sync.Mutex
+	puts []sendonce.Location
+	lost map[sendonce.Location]bool
+}
+
+func (l *lossy) Put(ctx context.Context, records [][]byte) ([]sendonce.Location, error) {
+	locs, err := l.Store.Put(ctx, records)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.puts = append(l.puts, locs...)
+	return locs, err
+}
+
+func (l *lossy) Get(ctx context.Context, locs []sendonce.Location, fn func(int, []byte) error) error {
+	return l.Store.Get(ctx, locs, func(i int, record []byte) error {
+		l.mu.Lock()
+		lost := l.lost[locs[i]]
+		l.mu.Unlock()
+		if lost {
+			record = nil
+		}
+		return fn(i, record)
+	})
+}
+
+// damage makes the n-th record that was stored unreadable.
+func (w *world) damage(n int) {
+	l := w.lossy
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lost[l.puts[n]] = true
 }
