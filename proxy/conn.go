@@ -15,6 +15,7 @@ import (
 	"sendonce/indexdb"
 	"sendonce/protocol"
 	"sendonce/proxy/admin"
+	"sendonce/proxy/push"
 	"sendonce/proxy/read"
 	"sendonce/proxy/stream"
 )
@@ -264,7 +265,7 @@ func (p *peer) acceptData(ctx context.Context, wg *sync.WaitGroup) {
 		}
 		wg.Go(func() {
 			defer slots.Release(1)
-			if err := p.receive(ctx, rs); err != nil {
+			if err := p.srv.pushes.Receive(ctx, p.id, rs); err != nil {
 				rs.StopRecv(sendonce.KindOf(err))
 				p.srv.log.Debug("data stream failed", "device", p.id.Short(), "err", err)
 			}
@@ -285,7 +286,7 @@ func (p *peer) converse(ctx context.Context, st *stream.Stream) error {
 	}
 	switch m := m.(type) {
 	case *protocol.PushOpen:
-		return p.push(ctx, st, m)
+		return p.srv.pushes.Serve(ctx, p.asPusher(), st, m)
 	case *protocol.Changes:
 		return p.srv.reads.Follow(ctx, p.asReader(), st, m)
 	case *protocol.List, *protocol.Read, *protocol.Fetch, *protocol.Log:
@@ -294,6 +295,10 @@ func (p *peer) converse(ctx context.Context, st *stream.Stream) error {
 		return p.srv.admin.Serve(ctx, p.device, st, m)
 	}
 	return stream.Broken("a stream cannot begin with %v", protocol.TypeOf(m))
+}
+
+func (p *peer) asPusher() push.Peer {
+	return push.Peer{Device: p.id, Tenant: p.tenant, Role: p.role, Work: p.work}
 }
 
 func (p *peer) asReader() read.Peer {

@@ -209,7 +209,7 @@ func TestLimits(t *testing.T) {
 		p.sendPack(a, noise(uint64(i), 2000))
 	}
 	wantGone(a, p.st, sendonce.KindLimit)
-	waitFor(t, func() bool { return w.srv.pushes.count() == 1 })
+	waitFor(t, func() bool { return w.srv.pushes.Open() == 1 })
 
 	q := a.push(f)
 	big := q.file(noise(9, 400*100))

@@ -8,11 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"runtime"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"sendonce"
 	"sendonce/blobstore"
@@ -20,6 +17,7 @@ import (
 	"sendonce/protocol"
 	"sendonce/proxy/admin"
 	"sendonce/proxy/metrics"
+	"sendonce/proxy/push"
 	"sendonce/proxy/read"
 	"sendonce/proxy/vault"
 )
@@ -98,16 +96,13 @@ type Server struct {
 	lim     Limits
 	index   indexdb.Index
 	store   blobstore.Store
-	vault   *vault.Vault
 	now     func() time.Time
 	log     *slog.Logger
 	metrics *metrics.Metrics
 
-	memory  *semaphore.Weighted // bytes of packs of all pushes
-	workers chan struct{}       // slots for decoding and hashing
 	joins   *joinLimiter
 	devices *deviceTable
-	pushes  *pushTable
+	pushes  *push.Service
 	reads   *read.Service
 	admin   *admin.Service
 
@@ -136,16 +131,15 @@ func New(cfg Config) (*Server, error) {
 	lim := cfg.Limits.filled()
 	s := &Server{
 		cfg: cfg, lim: lim, index: cfg.Index, store: cfg.Store, now: cfg.Now, log: cfg.Log,
-		vault:    v,
 		metrics:  new(metrics.Metrics),
-		memory:   semaphore.NewWeighted(lim.TotalBytes),
-		workers:  make(chan struct{}, runtime.GOMAXPROCS(0)),
 		joins:    newJoinLimiter(lim.JoinsAMinute),
 		devices:  newDeviceTable(),
-		pushes:   newPushTable(),
 		stopping: make(chan struct{}),
 	}
 	s.reads = read.New(read.Env{Index: s.index, Vault: v, Log: s.log, Metrics: s.metrics, Memory: lim.ReadBytes, FetchRefs: lim.FetchRefs})
+	s.pushes = push.New(push.Env{Index: s.index, Vault: v, Key: cfg.Key, Now: s.now, Tell: s.reads.Tell, Stopping: s.stopping, Log: s.log, Metrics: s.metrics,
+		Limits: push.Limits{PushBytes: lim.PushBytes, TotalBytes: lim.TotalBytes, BatchBytes: lim.BatchBytes, PushRefs: lim.PushRefs, PushCommits: lim.PushCommits,
+			Unasked: lim.Unasked, Pushes: lim.Pushes, PackGrace: lim.PackGrace, CommitPatience: lim.CommitPatience, PeerPatience: lim.PeerPatience}})
 	s.admin = admin.New(admin.Env{Index: s.index, Live: live{s}, Identity: id, Now: s.now, Random: s.random, Ready: s.Ready,
 		Log: s.log, Metrics: s.metrics, Version: cfg.Version, Started: cfg.Now()})
 	return s, nil
@@ -155,7 +149,7 @@ func New(cfg Config) (*Server, error) {
 type live struct{ s *Server }
 
 func (l live) Devices() map[sendonce.DeviceID]int { return l.s.devices.counts() }
-func (l live) Pushes() int                        { return l.s.pushes.count() }
+func (l live) Pushes() int                        { return l.s.pushes.Open() }
 func (l live) Close(id sendonce.DeviceID, kind sendonce.ErrKind, reason string) int {
 	return l.s.devices.close(id, kind, reason)
 }
@@ -200,7 +194,7 @@ func (s *Server) Run(ctx context.Context) error {
 	<-accepted
 
 	// Closing the listener ends the connections, so it comes after the pushes.
-	s.pushes.drain(s.lim.StopPatience)
+	s.pushes.Drain(s.lim.StopPatience)
 	s.devices.closeAll(sendonce.KindUnavailable, "the proxy is stopping")
 	closeErr := s.cfg.Listener.Close()
 	cut()

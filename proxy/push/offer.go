@@ -1,27 +1,25 @@
-package proxy
+package push
 
 import (
 	"fmt"
 
 	"sendonce"
 	"sendonce/protocol"
+	"sendonce/proxy/apply"
 	"sendonce/proxy/stream"
 )
 
-// offer is one file's manifest as it has been offered: an edit script.
+// offer is one file's manifest as it has been offered so far.
 type offer struct {
-	node  sendonce.NodeID // whose revision base the edits apply to; zero: none
-	base  uint64
-	edits []sendonce.Edit
-	refs  []sendonce.Ref // what the edits insert, in order
-	last  bool           // complete
+	apply.Offer
+	last bool // complete
 	// need are chunks that were not durable for this device when they were
 	// offered; a commit that uses the offer waits for them.
 	need []sendonce.ID
 }
 
 // cost is what the offer counts against Limits.PushRefs.
-func (o *offer) cost() int { return 8 + len(o.refs) + len(o.edits) + len(o.need) }
+func (o *offer) cost() int { return 8 + len(o.Refs) + len(o.Edits) + len(o.need) }
 
 // askAtOnce is how many references one question to the index covers.
 const askAtOnce = 16384
@@ -63,7 +61,7 @@ func (p *push) decide(frames []*protocol.Offer) error {
 			}
 		}
 	}
-	present, err := p.srv.index.Present(p.work, p.who, ask)
+	present, err := p.s.env.Index.Present(p.work, p.who, ask)
 	if err != nil {
 		return err
 	}
@@ -86,15 +84,15 @@ func (p *push) decide(frames []*protocol.Offer) error {
 			case absent:
 				missing.Bits[i/8] |= 1 << (i % 8)
 				p.await(r.ID)
-				p.srv.metrics.BytesMissing.Add(r.Size)
-				p.srv.metrics.ChunksMissing.Add(1)
+				p.s.env.Metrics.BytesMissing.Add(r.Size)
+				p.s.env.Metrics.ChunksMissing.Add(1)
 			case early: // it came before its offer
 				p.admit(p.early[r.ID])
 			}
 			o.need = append(o.need, r.ID) // on its way, or here and not durable yet
 			p.refs++
 		}
-		p.srv.metrics.ChunksOffered.Add(int64(len(f.Refs)))
+		p.s.env.Metrics.ChunksOffered.Add(int64(len(f.Refs)))
 		if err := p.send(missing); err != nil {
 			return err
 		}
@@ -116,7 +114,7 @@ func (p *push) collect(f *protocol.Offer) (*offer, error) {
 		if prev := p.offers[p.lastOffer]; prev != nil && !prev.last {
 			return nil, stream.Broken("offer %d begins before offer %d is complete", f.Op, p.lastOffer)
 		}
-		o = &offer{node: f.Node, base: f.Base}
+		o = &offer{Offer: apply.Offer{Node: f.Node, Base: f.Base}}
 		p.offers[f.Op], p.lastOffer = o, f.Op
 		p.refs += o.cost()
 	case o == nil || o.last || f.Op != p.lastOffer:
@@ -126,13 +124,13 @@ func (p *push) collect(f *protocol.Offer) (*offer, error) {
 	if len(edits) == 0 && len(f.Refs) > 0 {
 		edits = []sendonce.Edit{{Insert: uint64(len(f.Refs))}}
 	}
-	o.edits = append(o.edits, edits...)
-	o.refs = append(o.refs, f.Refs...)
+	o.Edits = append(o.Edits, edits...)
+	o.Refs = append(o.Refs, f.Refs...)
 	o.last = f.Last
 	p.refs += len(edits) + len(f.Refs)
-	if p.refs > p.srv.lim.PushRefs {
+	if p.refs > p.s.env.Limits.PushRefs {
 		return nil, &sendonce.Error{Op: "offer", Kind: sendonce.KindLimit,
-			Detail: fmt.Sprintf("offers that no commit has used yet hold more than %d references", p.srv.lim.PushRefs),
+			Detail: fmt.Sprintf("offers that no commit has used yet hold more than %d references", p.s.env.Limits.PushRefs),
 			Hint:   "commit more often, or raise the proxy's limit"}
 	}
 	return o, nil

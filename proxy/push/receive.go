@@ -1,4 +1,4 @@
-package proxy
+package push
 
 import (
 	"context"
@@ -25,11 +25,11 @@ type pack struct {
 // overtaking is by how much a Data stream may come before its push is open.
 const overtaking = 5 * time.Second
 
-// receive takes one Data stream: a pack, checked before its push hears of it.
-func (pe *peer) receive(ctx context.Context, rs protocol.RecvStream) error {
-	s := pe.srv
-	r := protocol.NewReaderRate(rs, s.now)
-	silence := time.AfterFunc(s.lim.PeerPatience, func() { rs.StopRecv(sendonce.KindUnavailable) })
+// Receive takes one Data stream of a device: a pack, checked before its push
+// hears of it. It waits for a push that is not open yet, and for memory.
+func (s *Service) Receive(ctx context.Context, device sendonce.DeviceID, rs protocol.RecvStream) error {
+	r := protocol.NewReaderRate(rs, s.env.Now)
+	silence := time.AfterFunc(s.env.Limits.PeerPatience, func() { rs.StopRecv(sendonce.KindUnavailable) })
 	m, err := r.Next()
 	silence.Stop()
 	if err != nil {
@@ -39,7 +39,7 @@ func (pe *peer) receive(ctx context.Context, rs protocol.RecvStream) error {
 	if !ok || h.Op == 0 {
 		return stream.Broken("a Data stream must begin with a numbered pack, not %v", protocol.TypeOf(m))
 	}
-	p := s.pushes.find(pushKey{pe.id, h.Push}, overtaking, ctx.Done())
+	p := s.pushes.find(pushKey{device, h.Push}, overtaking, ctx.Done())
 	if p == nil {
 		return &sendonce.Error{Op: "receive pack", Kind: sendonce.KindNotFound, Detail: "no such push is open"}
 	}
@@ -47,7 +47,7 @@ func (pe *peer) receive(ctx context.Context, rs protocol.RecvStream) error {
 	if err := p.take(ctx, r, h); err != nil {
 		return err
 	}
-	silence.Reset(s.lim.PeerPatience)
+	silence.Reset(s.env.Limits.PeerPatience)
 	defer silence.Stop()
 	return atEnd(r)
 }
@@ -78,13 +78,13 @@ func (p *push) take(ctx context.Context, r *protocol.Reader, h *protocol.PackHea
 		return ctx.Err()
 	}
 	if err != nil { // it is not what it says: its owner tells the device
-		p.srv.log.Debug("pack refused", "device", p.who.Device.Short(), "err", err)
+		p.s.env.Log.Debug("pack refused", "device", p.who.Device.Short(), "err", err)
 		p.release(k)
 	} else {
 		p.free(raw)
 		k.memory -= raw
 	}
-	m := p.srv.metrics
+	m := p.s.env.Metrics
 	m.Packs.Add(1)
 	m.PackBytes.Add(int64(h.Length))
 	m.RawBytes.Add(raw)
@@ -113,12 +113,12 @@ func atEnd(r *protocol.Reader) error {
 // chunk: an ID is never taken from a peer.
 func (p *push) verify(ctx context.Context, k *pack) ([]sendonce.ID, error) {
 	select {
-	case p.srv.workers <- struct{}{}:
-		defer func() { <-p.srv.workers }()
+	case p.s.workers <- struct{}{}:
+		defer func() { <-p.s.workers }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	return p.srv.vault.Identify(p.work, p.who.Tenant, k.encoding, k.payload, k.sizes)
+	return p.s.vault.Identify(p.work, p.who.Tenant, k.encoding, k.payload, k.sizes)
 }
 
 // acquire takes n bytes of the push's and the server's memory.
@@ -126,18 +126,18 @@ func (p *push) acquire(ctx context.Context, n int64) error {
 	if err := p.memory.Acquire(ctx, n); err != nil {
 		return err
 	}
-	if err := p.srv.memory.Acquire(ctx, n); err != nil {
+	if err := p.s.memory.Acquire(ctx, n); err != nil {
 		p.memory.Release(n)
 		return err
 	}
-	p.srv.metrics.MemoryBytes.Add(n)
+	p.s.env.Metrics.MemoryBytes.Add(n)
 	return nil
 }
 
 func (p *push) free(n int64) {
 	p.memory.Release(n)
-	p.srv.memory.Release(n)
-	p.srv.metrics.MemoryBytes.Add(-n)
+	p.s.memory.Release(n)
+	p.s.env.Metrics.MemoryBytes.Add(-n)
 }
 
 // release gives a pack's memory back.
@@ -163,8 +163,8 @@ func (p *push) arrive(k *pack) error {
 		}
 	}
 	p.unasked += fresh
-	p.srv.metrics.ChunksUnasked.Add(int64(fresh))
-	if p.unasked > p.srv.lim.Unasked {
+	p.s.env.Metrics.ChunksUnasked.Add(int64(fresh))
+	if p.unasked > p.s.env.Limits.Unasked {
 		p.release(k)
 		return &sendonce.Error{Op: "receive pack", Kind: sendonce.KindLimit, Detail: "too many chunks that nobody asked for"}
 	}
@@ -178,7 +178,7 @@ func (p *push) arrive(k *pack) error {
 			p.chunks[id], p.early[id] = early, k
 		}
 	}
-	p.heldDue.start(p.srv.lim.PackGrace)
+	p.heldDue.start(p.s.env.Limits.PackGrace)
 	return nil
 }
 
@@ -206,7 +206,7 @@ func (p *push) admit(k *pack) {
 // asked for, which is what damage looks like when IDs are computed here.
 func (p *push) judgeHeld() error {
 	if p.ahead != nil || len(p.frames) > 0 { // an offer may be among those
-		p.heldDue.start(p.srv.lim.PackGrace / 10)
+		p.heldDue.start(p.s.env.Limits.PackGrace / 10)
 		return nil
 	}
 	held := p.held
@@ -214,7 +214,7 @@ func (p *push) judgeHeld() error {
 	for k := range held {
 		known := p.awaited == 0
 		if !known {
-			present, err := p.srv.index.Present(p.work, p.who, k.ids)
+			present, err := p.s.env.Index.Present(p.work, p.who, k.ids)
 			if err != nil {
 				return err
 			}
@@ -247,7 +247,7 @@ const maxUnwanted = 3
 // refusePack tells the device that a pack was of no use.
 func (p *push) refusePack(op uint64, why string) error {
 	p.unwanted++
-	p.srv.metrics.PacksRefused.Add(1)
+	p.s.env.Metrics.PacksRefused.Add(1)
 	err := &sendonce.Error{Op: "receive pack", Kind: sendonce.KindDamaged, Detail: fmt.Sprintf("pack %d: %s", op, why)}
 	if p.unwanted >= maxUnwanted {
 		return err

@@ -1,16 +1,14 @@
-package proxy
+package push
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"sendonce"
 	"sendonce/indexdb"
 	"sendonce/protocol"
+	"sendonce/proxy/apply"
 	"sendonce/proxy/stream"
-	"sendonce/proxy/vault"
 )
 
 // commitRequest is a Commit that waits for its turn and its chunks.
@@ -159,7 +157,7 @@ func (p *push) startCommit(c *commitRequest, together bool) (bool, error) {
 	if len(conflict.Nodes) > 0 {
 		p.queue = p.queue[1:]
 		p.concluded(c.msg.Op, 0)
-		p.srv.metrics.Conflicts.Add(1)
+		p.s.env.Metrics.Conflicts.Add(1)
 		return false, p.send(conflict)
 	}
 	var packs []*pack
@@ -175,8 +173,8 @@ func (p *push) startCommit(c *commitRequest, together bool) (bool, error) {
 // durable on the way whether or not the commit is applied.
 func (p *push) commit(c *commitRequest, packs []*pack) commitResult {
 	r := commitResult{req: c}
-	work, err := p.translate(p.work, c)
-	rows, putErr := p.putPacks(packs, work.packs)
+	work, err := apply.Prepare(p.work, p.s.env.Index, p.s.vault, p.request(c))
+	rows, putErr := p.putPacks(packs, work.Packs)
 	if packs != nil {
 		r.stored = &putResult{packs, putErr}
 	}
@@ -186,210 +184,33 @@ func (p *push) commit(c *commitRequest, packs []*pack) commitResult {
 	}
 	var result indexdb.Result
 	if err == nil {
-		work.commit.Stored = rows
-		result, err = p.apply(work)
+		result, err = work.Apply(p.work, rows)
 	}
 	if packs != nil && (err != nil || result.Replay) { // then the commit has not recorded them
 		n := 0
 		for _, k := range packs {
 			n += len(k.ids)
 		}
-		r.stored.err = p.srv.index.AddStored(p.work, p.who.Tenant, p.who.Device, rows[:n])
+		r.stored.err = p.s.env.Index.AddStored(p.work, p.who.Tenant, p.who.Device, rows[:n])
 	}
 	if r.err = err; err != nil {
 		return r
 	}
 	r.receipt = protocol.Receipt{Folder: p.who.Folder, Op: c.msg.ID, Cursor: result.Cursor, Time: result.Time}
-	r.receipt.Sign(p.srv.cfg.Key)
-	p.srv.reads.Tell(p.who.Tenant, p.who.Folder, result.Cursor.Seq)
+	r.receipt.Sign(p.s.env.Key)
+	p.s.env.Tell(p.who.Tenant, p.who.Folder, result.Cursor.Seq)
 	return r
 }
 
-// apply checks the sizes that the device claims and commits. Pages that the
-// collector removed since they were looked up are stored again.
-func (p *push) apply(w commitWork) (indexdb.Result, error) {
-	if err := p.checkSizes(w); err != nil {
-		return indexdb.Result{}, err
-	}
-	for try := 0; ; try++ {
-		result, err := p.srv.index.Commit(p.work, w.commit)
-		var gone *indexdb.MissingError
-		if err == nil || try == 3 || !errors.As(err, &gone) {
-			return result, err
-		}
-		again := make([]vault.Page, 0, len(gone.IDs))
-		for _, id := range gone.IDs {
-			if page, ok := w.pages[id]; ok {
-				again = append(again, page)
-			}
-		}
-		if len(again) == 0 {
-			return result, err
-		}
-		rows, putErr := p.putPacks(nil, vault.PackPages(again))
-		if putErr != nil {
-			return result, putErr
-		}
-		w.commit.Stored = append(w.commit.Stored, rows...)
-	}
-}
-
-// commitWork is a commit in the index's words, and what has to be stored for it.
-type commitWork struct {
-	commit *indexdb.Commit
-	refs   []sendonce.Ref // inserted ones, whose sizes the device claims
-	pages  map[sendonce.ID]vault.Page
-	packs  []vault.Pack // pages that are not stored yet
-}
-
-// translate resolves the offers of a commit into contents and their pages.
-func (p *push) translate(ctx context.Context, c *commitRequest) (commitWork, error) {
-	w := commitWork{
-		pages: map[sendonce.ID]vault.Page{},
-		commit: &indexdb.Commit{Who: p.who, Op: c.msg.ID, Time: p.srv.now(), Snapshot: c.msg.Snapshot,
-			Changes: make([]indexdb.Change, len(c.msg.Changes))},
-	}
-	for i := range c.msg.Changes {
-		ch := &c.msg.Changes[i]
-		to := &w.commit.Changes[i]
-		*to = indexdb.Change{
-			Node: ch.Node, Base: c.bases[i], Delete: ch.Delete,
-			SetPlace: ch.SetPlace, Parent: ch.Parent, Name: ch.Name, Kind: ch.Kind,
-			SetMeta: ch.SetMeta, Mode: ch.Mode, MTimeNS: ch.MTimeNS, Xattrs: ch.Xattrs,
-			SetContent: ch.SetContent, Target: ch.Target,
-		}
-		if !ch.SetContent {
-			continue
-		}
-		if len(ch.Inline) > 0 {
-			to.Size, to.Content = int64(len(ch.Inline)), sendonce.Content{Inline: ch.Inline}
-		}
-		if o := c.offers[i]; o != nil {
-			if err := p.describe(ctx, &w, to, o, ch.Root); err != nil {
-				return commitWork{}, &sendonce.Error{Op: "commit", Path: ch.Name, Err: err}
-			}
+// request is the commit as it is applied.
+func (p *push) request(c *commitRequest) apply.Request {
+	q := apply.Request{Who: p.who, Commit: c.msg, Bases: c.bases, Offers: make([]*apply.Offer, len(c.offers)), Time: p.s.env.Now()}
+	for i, o := range c.offers {
+		if o != nil {
+			q.Offers[i] = &o.Offer
 		}
 	}
-	return w, p.packPages(ctx, &w)
-}
-
-// describe turns an offer into the content of a change.
-func (p *push) describe(ctx context.Context, w *commitWork, to *indexdb.Change, o *offer, root sendonce.ID) error {
-	base, err := p.baseManifest(ctx, o)
-	if err != nil {
-		return err
-	}
-	d, err := p.srv.vault.Describe(ctx, p.who.Tenant, base, o.edits, o.refs)
-	if err != nil {
-		return err
-	}
-	if !root.IsZero() && root != d.Root {
-		return &sendonce.Error{Kind: sendonce.KindInvalid, Detail: fmt.Sprintf("the offered manifest gives root %s, the device computed %s", d.Root, root)}
-	}
-	if d.Size > 0 && d.Size <= sendonce.MaxInline {
-		return stream.Broken("content of %d bytes must travel inline", d.Size)
-	}
-	to.Content, to.Size = d.Content, d.Size
-	for _, page := range d.Pages {
-		to.Pages = append(to.Pages, page.ID)
-		w.pages[page.ID] = page
-	}
-	// What the edits kept is vouched for by the base revision being current, if
-	// it is the one that this change replaces; else all of it has to be allowed.
-	named := o.refs
-	if o.base != 0 && (o.node != to.Node || o.base != to.Base) {
-		named = d.Manifest
-	}
-	seen := make(map[sendonce.ID]bool, len(named))
-	for _, r := range named {
-		if !r.ID.IsZero() && !seen[r.ID] {
-			seen[r.ID] = true
-			to.Refs = append(to.Refs, r.ID)
-		}
-	}
-	for _, r := range o.refs {
-		if !r.ID.IsZero() {
-			w.refs = append(w.refs, r)
-		}
-	}
-	return nil
-}
-
-// baseManifest loads the manifest that an offer's edits apply to.
-func (p *push) baseManifest(ctx context.Context, o *offer) (sendonce.Manifest, error) {
-	if o.base == 0 {
-		return nil, nil
-	}
-	n, err := p.revision(ctx, o.node, o.base)
-	if err != nil {
-		return nil, err
-	}
-	m, err := p.srv.vault.Manifest(ctx, p.who.Tenant, n.Content)
-	if sendonce.KindOf(err) == sendonce.KindDamaged {
-		return nil, &sendonce.Error{Kind: sendonce.KindNotFound, Detail: "the manifest that the edits apply to is damaged", Hint: "offer the file as new", Err: err}
-	}
-	return m, err
-}
-
-// packPages gathers the pages that are not stored yet into packs.
-func (p *push) packPages(ctx context.Context, w *commitWork) error {
-	if len(w.pages) == 0 {
-		return nil
-	}
-	ids := make([]sendonce.ID, 0, len(w.pages))
-	for id := range w.pages {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, func(a, b sendonce.ID) int { return slices.Compare(a[:], b[:]) })
-	there, err := p.srv.index.Locate(ctx, p.who.Tenant, ids)
-	if err != nil {
-		return err
-	}
-	var fresh []vault.Page
-	for i, id := range ids {
-		if there[i].Location.IsZero() {
-			fresh = append(fresh, w.pages[id])
-		}
-	}
-	w.packs = vault.PackPages(fresh)
-	return nil
-}
-
-// checkSizes compares the sizes in offered references with those of the stored
-// chunks: an ID says nothing about a size, and a manifest with wrong sizes would
-// put every later byte of the file in the wrong place.
-func (p *push) checkSizes(w commitWork) error {
-	size := make(map[sendonce.ID]int64, len(w.commit.Stored))
-	for _, s := range w.commit.Stored {
-		size[s.ID] = int64(s.Size)
-	}
-	var ask []sendonce.ID
-	for _, r := range w.refs {
-		if _, ok := size[r.ID]; !ok {
-			size[r.ID] = 0
-			ask = append(ask, r.ID)
-		}
-	}
-	rows, err := p.srv.index.Locate(p.work, p.who.Tenant, ask)
-	if err != nil {
-		return err
-	}
-	var gone []sendonce.ID
-	for i, row := range rows {
-		if row.Location.IsZero() {
-			gone = append(gone, ask[i])
-		}
-		size[ask[i]] = int64(row.Size)
-	}
-	if len(gone) > 0 {
-		return &sendonce.Error{Op: "commit", Kind: sendonce.KindMissing, Err: &indexdb.MissingError{IDs: gone}}
-	}
-	for _, r := range w.refs {
-		if size[r.ID] != r.Size {
-			return &sendonce.Error{Op: "commit", Kind: sendonce.KindInvalid, Detail: fmt.Sprintf("chunk %s has another size than the %d bytes that were offered", r.ID, r.Size)}
-		}
-	}
-	return nil
+	return q
 }
 
 // committed takes the outcome of a commit and answers it.
@@ -417,7 +238,7 @@ func (p *push) answerCommit(c *commitRequest, r commitResult) error {
 	var gone *indexdb.MissingError
 	switch {
 	case r.err == nil:
-		p.srv.metrics.Commits.Add(1)
+		p.s.env.Metrics.Commits.Add(1)
 		p.concluded(op, r.receipt.Cursor.Seq)
 		for _, ch := range c.msg.Changes {
 			p.forget(ch.Offer)
@@ -426,7 +247,7 @@ func (p *push) answerCommit(c *commitRequest, r commitResult) error {
 		p.results.add(c.msg.ID, done)
 		return p.send(done)
 	case errors.As(r.err, &conflict):
-		p.srv.metrics.Conflicts.Add(1)
+		p.s.env.Metrics.Conflicts.Add(1)
 		p.concluded(op, 0)
 		return p.send(conflictMessage(op, conflict))
 	case errors.As(r.err, &gone):

@@ -1,4 +1,4 @@
-package proxy
+package push
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -23,7 +22,7 @@ import (
 // streams have verified (receive) -> batch -> durable (put) -> forgotten here,
 // because from then on the index answers for it through the device's receipt.
 type push struct {
-	srv    *Server
+	s      *Service
 	who    indexdb.Asker
 	id     sendonce.PushID
 	st     *stream.Stream
@@ -84,10 +83,10 @@ const (
 // replace ends the push in favour of a new stream of the same push.
 func (p *push) replace() { p.once.Do(func() { close(p.replaced) }) }
 
-// push serves one Push stream.
-func (pe *peer) push(ctx context.Context, st *stream.Stream, open *protocol.PushOpen) error {
-	s := pe.srv
-	role, err := pe.role(ctx, open.Folder)
+// Serve serves one Push stream, which began with open, and returns when nothing of
+// it is under way any more.
+func (s *Service) Serve(ctx context.Context, pe Peer, st *stream.Stream, open *protocol.PushOpen) error {
+	role, err := pe.Role(ctx, open.Folder)
 	if err != nil {
 		return err
 	}
@@ -95,10 +94,10 @@ func (pe *peer) push(ctx context.Context, st *stream.Stream, open *protocol.Push
 		return &sendonce.Error{Op: "open push", Kind: sendonce.KindUnauthorized, Detail: "the role " + role.String() + " changes nothing"}
 	}
 	p := &push{
-		srv: s, id: open.Push, st: st,
-		who:     indexdb.Asker{Tenant: pe.tenant, Device: pe.id, Folder: open.Folder},
-		memory:  semaphore.NewWeighted(s.lim.PushBytes),
-		work:    pe.work,
+		s: s, id: open.Push, st: st,
+		who:     indexdb.Asker{Tenant: pe.Tenant, Device: pe.Device, Folder: open.Folder},
+		memory:  semaphore.NewWeighted(s.env.Limits.PushBytes),
+		work:    pe.Work,
 		frames:  make(chan protocol.Message, 256),
 		packs:   make(chan *pack),
 		puts:    make(chan putResult, 1),
@@ -109,28 +108,28 @@ func (pe *peer) push(ctx context.Context, st *stream.Stream, open *protocol.Push
 		acks: ackRange{above: map[uint64]bool{}}, outcomes: map[uint64]uint64{}, results: replies{byID: map[sendonce.OpID]*protocol.Committed{}},
 		batchDue: newTimer(), heldDue: newTimer(), stalled: newTimer(),
 	}
-	k := pushKey{pe.id, open.Push}
-	if err := s.pushes.begin(k, p, s.lim.Pushes, s.stopping); err != nil {
+	k := pushKey{pe.Device, open.Push}
+	if err := s.pushes.begin(k, p, s.env.Limits.Pushes, s.env.Stopping); err != nil {
 		return err
 	}
 	defer s.pushes.end(k)
-	epoch, err := s.index.BeginPush(p.work, p.who, p.id)
+	epoch, err := s.env.Index.BeginPush(p.work, p.who, p.id)
 	if err != nil {
 		close(p.ended)
 		return err
 	}
-	head, err := s.index.Head(p.work, p.who.Tenant, p.who.Folder)
+	head, err := s.env.Index.Head(p.work, p.who.Tenant, p.who.Folder)
 	if err == nil {
 		err = st.Answer(&protocol.PushReady{Epoch: epoch, Head: head})
 	}
 	if err == nil {
-		s.metrics.Pushes.Add(1)
+		s.env.Metrics.Pushes.Add(1)
 		err = p.run(ctx)
 	} else {
 		close(p.ended)
 	}
-	if e := s.index.EndPush(p.work, p.who, p.id); e != nil {
-		s.log.Warn("the lease of a push stays", "device", pe.id.Short(), "err", e) // harmless: it holds the collector back
+	if e := s.env.Index.EndPush(p.work, p.who, p.id); e != nil {
+		s.env.Log.Warn("the lease of a push stays", "device", pe.Device.Short(), "err", e) // harmless: it holds the collector back
 	}
 	return err
 }
@@ -175,7 +174,7 @@ func (p *push) loop(ctx context.Context) error {
 // turn waits for one event and handles it.
 func (p *push) turn(ctx context.Context) error {
 	frames := p.frames
-	if len(p.queue) >= p.srv.lim.PushCommits {
+	if len(p.queue) >= p.s.env.Limits.PushCommits {
 		frames = nil // enough commits wait: the peer cannot queue without end
 	} else if m := p.ahead; m != nil {
 		p.ahead = nil
@@ -204,7 +203,7 @@ func (p *push) turn(ctx context.Context) error {
 		return p.giveUpWaiting()
 	case <-p.replaced:
 		return errReplaced
-	case <-p.srv.stopping:
+	case <-p.s.env.Stopping:
 		return &sendonce.Error{Op: "push", Kind: sendonce.KindUnavailable, Detail: "the proxy is stopping", Hint: "try again in a moment"}
 	case <-ctx.Done():
 		return ctx.Err()
@@ -214,7 +213,7 @@ func (p *push) turn(ctx context.Context) error {
 // advance starts what can be started: at most one commit and one durable write
 // of packs at a time.
 func (p *push) advance() error {
-	due := p.batchSize >= p.srv.lim.BatchBytes || !p.batchDue.running
+	due := p.batchSize >= p.s.env.Limits.BatchBytes || !p.batchDue.running
 	for started := false; !started && !p.committing && len(p.queue) > 0; {
 		c := p.queue[0]
 		if c.answer != nil {
@@ -227,7 +226,7 @@ func (p *push) advance() error {
 		}
 		state := p.progress(c)
 		if state == waiting {
-			p.stalled.start(p.srv.lim.CommitPatience)
+			p.stalled.start(p.s.env.Limits.CommitPatience)
 			break
 		}
 		// A small push: its packs and its commit in one step.
@@ -306,112 +305,4 @@ func (p *push) settle() {
 func (p *push) send(m protocol.Message) error {
 	p.unsent = true
 	return p.st.Send(m)
-}
-
-// replies remembers the answers to the latest commits, so that one which is
-// asked again while its push is open is answered without its offers (I7). Older
-// ones are the index's to answer.
-type replies struct {
-	byID  map[sendonce.OpID]*protocol.Committed
-	order []sendonce.OpID
-}
-
-const maxReplies = 1024
-
-func (r *replies) add(id sendonce.OpID, c *protocol.Committed) {
-	if r.byID[id] != nil {
-		return
-	}
-	if len(r.order) == maxReplies {
-		delete(r.byID, r.order[0])
-		r.order = r.order[1:]
-	}
-	r.byID[id] = c
-	r.order = append(r.order, id)
-}
-
-// ackRange is the set of packs that are durable: all up to through, and above.
-type ackRange struct {
-	through uint64
-	above   map[uint64]bool
-}
-
-// maxAbove bounds the memory that gaps (packs which never came) cost.
-const maxAbove = 1 << 16
-
-// add records packs and returns the acknowledgements to send.
-func (a *ackRange) add(ops []uint64) []*protocol.StoredAck {
-	for _, op := range ops {
-		if op > a.through && len(a.above) < maxAbove {
-			a.above[op] = true
-		}
-	}
-	for a.above[a.through+1] {
-		a.through++
-		delete(a.above, a.through)
-	}
-	var out []*protocol.StoredAck
-	for _, op := range ops {
-		if op > a.through {
-			out = append(out, &protocol.StoredAck{Op: op, Through: a.through})
-		}
-	}
-	if len(out) == 0 && len(ops) > 0 {
-		out = append(out, &protocol.StoredAck{Op: ops[len(ops)-1], Through: a.through})
-	}
-	return out
-}
-
-// timer is a time.Timer that knows whether it runs.
-type timer struct {
-	*time.Timer
-	running bool
-}
-
-func newTimer() timer {
-	t := time.NewTimer(time.Hour)
-	t.Stop()
-	return timer{Timer: t}
-}
-
-// start sets the timer unless it runs already.
-func (t *timer) start(d time.Duration) {
-	if !t.running {
-		t.running = true
-		t.Reset(d)
-	}
-}
-
-func (t *timer) stop() {
-	t.running = false
-	t.Stop()
-}
-
-func (t *timer) fired() { t.running = false }
-
-// revision returns a node at one revision, if the device may build on it: a
-// push-only device on the nodes that it created. Anything else is not found.
-func (p *push) revision(ctx context.Context, id sendonce.NodeID, rev uint64) (*sendonce.Node, error) {
-	absent := &sendonce.Error{Op: "offer", Kind: sendonce.KindNotFound, Detail: "there is no such revision to build on", Hint: "offer the file as new"}
-	d, err := p.srv.index.Device(ctx, p.who.Device)
-	if err != nil {
-		return nil, err
-	}
-	if !d.Role(p.who.Folder).CanRead() {
-		creators, err := p.srv.index.Creators(ctx, p.who.Tenant, p.who.Folder, []sendonce.NodeID{id})
-		if err != nil {
-			return nil, err
-		}
-		if len(creators) != 1 || creators[0] != p.who.Device {
-			return nil, absent
-		}
-	}
-	nodes, err := p.srv.index.Nodes(ctx, p.who.Tenant, p.who.Folder, rev, []sendonce.NodeID{id})
-	if err != nil {
-		return nil, err
-	}
-	if len(nodes) != 1 || nodes[0] == nil || nodes[0].Rev != rev || nodes[0].Deleted || nodes[0].Kind != sendonce.KindFile {
-		return nil, absent
-	}
-	return nodes[0], nil
 }

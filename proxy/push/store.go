@@ -1,10 +1,12 @@
-package proxy
+package push
 
 import (
+	"context"
 	"time"
 
 	"sendonce"
 	"sendonce/indexdb"
+	"sendonce/proxy/metrics"
 	"sendonce/proxy/vault"
 )
 
@@ -33,7 +35,7 @@ func (p *push) startPut(packs []*pack) {
 	go func() {
 		rows, err := p.putPacks(packs, nil)
 		if err == nil {
-			err = p.srv.index.AddStored(p.work, p.who.Tenant, p.who.Device, rows)
+			err = p.s.env.Index.AddStored(p.work, p.who.Tenant, p.who.Device, rows)
 		}
 		p.puts <- putResult{packs, err}
 	}()
@@ -46,12 +48,23 @@ func (p *push) putPacks(packs []*pack, pages []vault.Pack) ([]indexdb.Stored, er
 	for _, k := range packs {
 		all = append(all, vault.Pack{IDs: k.ids, Sizes: k.sizes, Encoding: k.encoding, Payload: k.payload})
 	}
-	rows, err := p.srv.vault.Put(p.work, p.who.Tenant, append(all, pages...))
+	return p.s.vault.Put(p.work, p.who.Tenant, append(all, pages...))
+}
+
+// counted is a Vault whose writes are counted.
+type counted struct {
+	Vault
+	metrics *metrics.Metrics
+}
+
+// Put implements Vault.
+func (c counted) Put(ctx context.Context, tenant sendonce.TenantID, packs []vault.Pack) ([]indexdb.Stored, error) {
+	rows, err := c.Vault.Put(ctx, tenant, packs)
 	if err != nil {
-		p.srv.metrics.StoreErrors.Add(1)
+		c.metrics.StoreErrors.Add(1)
 		return nil, err
 	}
-	p.srv.metrics.StoredPacks.Add(int64(len(packs) + len(pages)))
+	c.metrics.StoredPacks.Add(int64(len(packs)))
 	return rows, nil
 }
 
