@@ -45,7 +45,7 @@ func call[A any](ctx context.Context, c *Client, path string, q any, report func
 		}
 		return out, &sendonce.Error{Op: "ask the daemon", Kind: kind, Err: err, Hint: "see its log, or stop it and run the command again without it"}
 	}
-	body, err := json.Marshal(q)
+	body, err := json.Marshal(escape(q))
 	if err != nil {
 		return fail(err)
 	}
@@ -71,6 +71,7 @@ func call[A any](ctx context.Context, c *Client, path string, q any, report func
 		if err != nil {
 			return fail(err)
 		}
+		l = unescape(l)
 		if l.Progress != nil {
 			if report != nil {
 				report(*l.Progress)
@@ -124,7 +125,7 @@ func (c *Client) Log(ctx context.Context, folder, path string, limit int, snapsh
 // Restore asks the daemon to restore into a directory of this machine.
 func (c *Client) Restore(ctx context.Context, o daemon.RestoreOptions) (daemon.RestoreSummary, error) {
 	return call[daemon.RestoreSummary](ctx, c, "/v1/restore", restoreCall{
-		listCall: listCall{Folder: o.Folder, Path: o.Path, At: o.At, AtTime: o.AtTime}, To: o.To, DryRun: o.DryRun}, o.Progress)
+		Folder: o.Folder, Path: o.Path, At: o.At, AtTime: o.AtTime, To: o.To, DryRun: o.DryRun}, o.Progress)
 }
 
 // Admin passes an admin method on to the proxy.

@@ -3,8 +3,8 @@
 // the command's; both speak for the same API, so that a command need not know
 // which it has.
 //
-// Invariants: an error keeps its kind and hint across the socket. What it does
-// not promise: a stable interface for programs; those use the command line's
+// Invariants: an error keeps its kind and hint across the socket, and a name its
+// bytes, UTF-8 or not (text.go). What it does not promise: a stable interface for programs; those use the command line's
 // --json.
 package control
 
@@ -56,9 +56,12 @@ type (
 		Snapshots bool      `json:"snapshots"`
 	}
 	restoreCall struct {
-		listCall
-		To     string `json:"to"`
-		DryRun bool   `json:"dry_run"`
+		Folder string    `json:"folder"`
+		Path   string    `json:"path"`
+		At     uint64    `json:"at"`
+		AtTime time.Time `json:"at_time"`
+		To     string    `json:"to"`
+		DryRun bool      `json:"dry_run"`
 	}
 	adminCall struct {
 		Method string          `json:"method"`
@@ -130,7 +133,7 @@ func decode[Q any](w http.ResponseWriter, r *http.Request) (q Q, err error) {
 	if err = json.NewDecoder(http.MaxBytesReader(w, r.Body, maxCall)).Decode(&q); err != nil {
 		err = &sendonce.Error{Op: "read request", Kind: sendonce.KindInvalid, Err: err}
 	}
-	return q, err
+	return unescape(q), err
 }
 
 // handle serves a call with one answer.
@@ -146,7 +149,7 @@ func handle[Q, A any](mux *http.ServeMux, path string, fn func(context.Context, 
 		}
 		out.Error = failureOf(err)
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(out) // the caller has gone: nobody is left to tell
+		_ = json.NewEncoder(w).Encode(escape(out)) // the caller has gone: nobody is left to tell
 	})
 }
 
@@ -159,7 +162,7 @@ func handleLong[Q, A any](mux *http.ServeMux, path string, fn func(context.Conte
 		send := func(l line[A]) {
 			mu.Lock()
 			defer mu.Unlock()
-			_ = enc.Encode(l)
+			_ = enc.Encode(escape(l))
 			_ = http.NewResponseController(w).Flush()
 		}
 		q, err := decode[Q](w, r)
