@@ -42,7 +42,7 @@ func (w *World) Client(name, folder, prefix string) *Client {
 	w.T.Helper()
 	id, err := quiclink.NewIdentity(w.secrets())
 	w.must(err)
-	c := &Client{w: w, Name: name, Folder: folder, Prefix: prefix, Dir: filepath.Join(w.T.TempDir(), name), identity: id}
+	c := &Client{w: w, Name: name, Folder: folder, Prefix: prefix, Dir: filepath.Join(w.tempDir(), name), identity: id}
 	w.must(os.Mkdir(c.Dir, 0o755))
 	c.host = w.Net.Host(name, w.Link)
 	c.mount(simtest.NewDisk(w.random()))
@@ -215,9 +215,8 @@ func (c *Client) Settle(wait time.Duration) int {
 // Restore writes the folder as it was at seq (0: now) into a new directory and
 // reads that. An error of KindPartial comes with what could be restored.
 func (c *Client) Restore(seq uint64) (Tree, error) {
-	to, err := os.MkdirTemp(c.w.T.TempDir(), "restored")
-	c.w.must(err)
-	_, err = c.daemon.Restore(c.w.ctx, daemon.RestoreOptions{Folder: c.Folder, At: seq, To: to})
+	to := c.w.tempDir()
+	_, err := c.daemon.Restore(c.w.ctx, daemon.RestoreOptions{Folder: c.Folder, At: seq, To: to})
 	t, terr := ReadTree(to)
 	c.w.must(terr)
 	c.w.must(os.RemoveAll(to))

@@ -111,6 +111,20 @@ func (s *source) Read(p []byte) (int, error) {
 	return s.r.Read(p)
 }
 
+// tempDir makes a directory that lives as long as the test, in memory where that
+// is possible: the users' files are many, and their disk has nothing to prove.
+func (w *World) tempDir() string {
+	w.T.Helper()
+	const memory = "/dev/shm"
+	if _, err := os.Stat(memory); err != nil {
+		return w.T.TempDir()
+	}
+	dir, err := os.MkdirTemp(memory, "sendonce-world-")
+	w.must(err)
+	w.T.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 func (w *World) must(err error) {
 	w.T.Helper()
 	if err != nil {
