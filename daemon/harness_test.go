@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -52,6 +53,7 @@ type world struct {
 	limits proxy.Limits
 	srv    *proxy.Server
 	keys   byte
+	dials  atomic.Int64
 	log    *slog.Logger
 
 	mu   sync.Mutex
@@ -71,6 +73,14 @@ func newWorld(t testing.TB, with ...func(*world)) *world {
 	w.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	for _, f := range with {
 		f(w)
+	}
+	fault := w.net.OnDial
+	w.net.OnDial = func(n int, addr string) prototest.Fault {
+		w.dials.Add(1)
+		if fault == nil {
+			return prototest.Fault{}
+		}
+		return fault(n, addr)
 	}
 	db, err := indexdb.New(indextest.NewMem(), indexdb.Options{Now: time.Now, Rand: rand.Reader})
 	w.must(err)
@@ -485,3 +495,7 @@ func (w *world) damage(n int) {
 	defer l.mu.Unlock()
 	l.lost[l.puts[n]] = true
 }
+
+// connectedOnce reports whether nobody dialled again after the first device was
+// set up: joining and attaching dial once each, its daemon once.
+func (w *world) connectedOnce() bool { return w.dials.Load() == 3 }
