@@ -74,7 +74,6 @@ var large = map[string]struct {
 	"indexdb":           {3900, "the rules of the index, written once: they share the rows and one transaction"},
 	"indexdb/indextest": {2700, "one conformance suite, a file for each part of the contract"},
 	"protocol":          {2900, "the messages and their one codec, whose methods belong to the messages' package"},
-	"proxy":             {4200, "the conversations of one connection, a file for each"},
 }
 
 // checkSizes returns files and packages that have grown too large to read.
@@ -224,6 +223,8 @@ func TestRulesBite(t *testing.T) {
 		"plan sees state":              {"daemon/plan/a.go", imp("plan", module+"/daemon/state"), "layers forbid"},
 		"proxy sees daemon":            {"proxy/a.go", imp("proxy", module+"/daemon"), "layers forbid"},
 		"proxy sees chunking":          {"proxy/a.go", imp("proxy", module+"/chunking"), "layers forbid"},
+		"a room sees the proxy":        {"proxy/push/a.go", imp("push", module+"/proxy"), "layers forbid"},
+		"a room sees another":          {"proxy/read/a.go", imp("read", module+"/proxy/push"), "layers forbid"},
 		"proxy sees an engine":         {"proxy/vault/a.go", imp("vault", module+"/blobstore/pebbleblob"), "layers forbid"},
 		"anyone sees cmd":              {"bench/a.go", imp("bench", module+"/cmd/sendonce/internal/human"), "layers forbid"},
 		"the root sees a package":      {"a.go", imp("sendonce", module+"/content"), "layers forbid"},
