@@ -175,6 +175,8 @@ func srcSlow(ctx context.Context, b *bench) error {
 	b.AtMost(row, "wall / rsync -a", "x", 0.4, wall.Over(rsync)...)
 	b.Info(row, "wall", "s", wall...)
 	b.Info(row, "wall, rsync -a to a daemon over the same link", "s", rsync...)
+	b.AtMost(row, "wire up / packs", "x", 1.07, float64(last.WireSent)/float64(last.PackBytes))
+	b.AtMost(row, "wire both / packs", "x", 1.09, last.Wire()/float64(last.PackBytes))
 	b.Info(row, "interface bytes up, join included", "B", float64(frames.TxBytes))
 	b.Info(row, "interface bytes down, join included", "B", float64(frames.RxBytes))
 	b.Info(row, "UDP datagrams up", "", float64(datagrams))

@@ -117,6 +117,12 @@ func takePack(st protocol.RecvStream) (int64, error) {
 		return 0, errors.New("not a pack")
 	}
 	b, err := r.Body(make([]byte, 0, h.Length))
+	if err == nil {
+		// Only a stream whose end has been read makes room for another one.
+		if _, end := r.Next(); end != io.EOF {
+			err = fmt.Errorf("after a pack: %w", end)
+		}
+	}
 	return int64(len(b)), err
 }
 

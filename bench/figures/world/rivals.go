@@ -22,6 +22,7 @@ type Rsyncd struct {
 	process *measure.Process
 }
 
+// Rsyncd starts an rsync daemon, in the server's namespace if pair is not nil.
 func (b *World) Rsyncd(ctx context.Context, pair *twonet.Pair) (*Rsyncd, error) {
 	dir, err := b.Dir("rsync")
 	if err != nil {
@@ -86,6 +87,7 @@ func (r *Rsyncd) Empty() error {
 	return errors.Join(os.RemoveAll(m), os.Mkdir(m, 0o755))
 }
 
+// Stop ends the daemon and frees its disk.
 func (r *Rsyncd) Stop() {
 	r.process.Stop(Patience)
 	_ = os.RemoveAll(r.dir) // see server.remove

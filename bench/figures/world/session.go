@@ -49,7 +49,7 @@ func (s *Server) PID() int { return s.process.PID() }
 // Patience is for anything that should take a moment.
 const Patience = 20 * time.Second
 
-// Server starts a proxy with empty data; over the shaped link if net is set.
+// Server starts a proxy with empty data, in the server's namespace if net is set.
 func (b *World) Server(ctx context.Context, net *twonet.Pair) (*Server, error) {
 	dir, err := b.Dir("server")
 	if err != nil {
@@ -100,6 +100,7 @@ func (s *Server) netns() string {
 	return s.net.Server.Netns
 }
 
+// Start starts the proxy, again after Kill or Stop, and waits until it listens.
 func (s *Server) Start(ctx context.Context) (err error) {
 	path := filepath.Join(s.dir, "log")
 	if s.log, err = os.Create(path); err != nil {
@@ -186,6 +187,7 @@ func (s *Server) Device(ctx context.Context, name, dir, folder string) (*Device,
 	return d, err
 }
 
+// Command returns a command of the program as this device; stdout may be nil.
 func (d *Device) Command(stdout *bytes.Buffer, args ...string) measure.Command {
 	c := measure.Command{Args: append([]string{d.s.b.Bin}, args...), Env: []string{
 		"SENDONCE_STATE=" + d.state, "SENDONCE_SOCKET=" + filepath.Join(d.state, "socket"), "SENDONCE_NO_PROGRESS=true"}}
@@ -278,6 +280,7 @@ func (d *Device) StartDaemon(ctx context.Context) (err error) {
 	return errors.New("the daemon does not become idle")
 }
 
+// StopDaemon ends the daemon in order.
 func (d *Device) StopDaemon() { d.daemon.Stop(Patience) }
 
 // Restore brings the folder back and returns what that cost: the client, the
