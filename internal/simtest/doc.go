@@ -32,5 +32,7 @@
 //   - A channel or timer made in the bubble must not be used outside, and
 //     reverse: open databases and networks inside.
 //
+// Package world puts the whole program into such a bubble.
+//
 // Read disk.go first, then net.go.
 package simtest

@@ -100,7 +100,7 @@ func (w *World) Check() {
 		got := restored[at]
 		if got == nil {
 			var err error
-			if got, err = a.client.Restore(a.seq); err != nil {
+			if got, _, err = a.client.Restore(a.seq); err != nil {
 				w.T.Errorf("seq %d, acknowledged to %s, does not restore: %v", a.seq, a.client.Name, err)
 				continue
 			}
@@ -113,7 +113,7 @@ func (w *World) Check() {
 	for _, c := range w.clients {
 		want, err := ReadTree(c.Dir)
 		w.must(err)
-		got, err := c.Restore(0)
+		got, _, err := c.Restore(0)
 		w.must(err)
 		w.same("the head, against the directory of "+c.Name, want.Below(c.Prefix), got.Below(c.Prefix))
 	}

@@ -213,14 +213,18 @@ func (c *Client) Settle(wait time.Duration) int {
 }
 
 // Restore writes the folder as it was at seq (0: now) into a new directory and
-// reads that. An error of KindPartial comes with what could be restored.
-func (c *Client) Restore(seq uint64) (Tree, error) {
+// reads that. An error of KindPartial comes with what could be restored, and the
+// paths of what could not.
+func (c *Client) Restore(seq uint64) (tree Tree, skipped []string, err error) {
 	to := c.w.tempDir()
-	_, err := c.daemon.Restore(c.w.ctx, daemon.RestoreOptions{Folder: c.Folder, At: seq, To: to})
+	sum, err := c.daemon.Restore(c.w.ctx, daemon.RestoreOptions{Folder: c.Folder, At: seq, To: to})
 	t, terr := ReadTree(to)
 	c.w.must(terr)
 	c.w.must(os.RemoveAll(to))
-	return t, err
+	for _, s := range sum.Skipped {
+		skipped = append(skipped, s.Path)
+	}
+	return t, skipped, err
 }
 
 // State returns the client's state database.

@@ -67,7 +67,7 @@ func TestP8_OlderServer(t *testing.T) {
 					for _, d := range mine.Diff(now) {
 						t.Errorf("the client's own directory: %s", d)
 					}
-					head, err := b.Restore(0)
+					head, _, err := b.Restore(0)
 					if err != nil {
 						t.Fatal(err)
 					}
