@@ -38,9 +38,9 @@ type Config struct {
 
 // Limits cap what peers can make the server hold (I13). Zero takes the default.
 type Limits struct {
-	PushBytes      int64         // pack bytes in memory for one push; default 96 MiB
-	TotalBytes     int64         // pack bytes in memory for all pushes; default 512 MiB
-	ReadBytes      int64         // chunk bytes in memory for all fetches; default 256 MiB
+	PushBytes      int64         // pack bytes in memory for one push; default 64 MiB
+	TotalBytes     int64         // pack bytes in memory for all pushes; default 256 MiB
+	ReadBytes      int64         // chunk bytes in memory for all fetches; default 128 MiB
 	BatchBytes     int64         // pack bytes gathered into one durable write; default 32 MiB
 	PushRefs       int           // references and edits in uncommitted offers of one push; default 4,194,304
 	PushCommits    int           // commits of one push that wait for their chunks; default 16
@@ -59,9 +59,9 @@ type Limits struct {
 }
 
 func (l Limits) filled() Limits {
-	def(&l.PushBytes, 96<<20)
-	def(&l.TotalBytes, 512<<20)
-	def(&l.ReadBytes, 256<<20)
+	def(&l.PushBytes, 64<<20)
+	def(&l.TotalBytes, 256<<20)
+	def(&l.ReadBytes, 128<<20)
 	def(&l.BatchBytes, 32<<20)
 	def(&l.PushRefs, 4<<20)
 	def(&l.PushCommits, 16)

@@ -78,17 +78,19 @@ type localClient struct {
 
 func (c *localClient) Close() error { return errors.Join(c.Client.Close(), c.dialer.Close()) }
 
-// guestGC is the garbage that a client lets pile up, in percent of what it
-// uses: it is a guest on the machine, and its memory matters more than the few
-// percent of CPU that halving Go's default costs. GOGC overrides it.
-const guestGC = 50
+// collectSooner halves the garbage that Go lets pile up: memory matters more to
+// those who share a machine with us than the few percent of CPU that it costs.
+// GOGC overrides it.
+func collectSooner() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
+}
 
 // openClient opens the state directory in this process. KindNotSetUp if there
 // is none; KindLocked if another process has it.
 func (a *app) openClient(ctx context.Context, o clientOptions) (_ *localClient, err error) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(guestGC)
-	}
+	collectSooner()
 	id, err := a.identity(o.create)
 	if err != nil {
 		return nil, err

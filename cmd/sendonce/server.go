@@ -40,6 +40,7 @@ type whereabouts struct {
 // openServer opens, in order, the data directory, the index, the store and the
 // UDP port. After an error nothing is left open.
 func openServer(a *app, o proxyOptions) (s *server, err error) {
+	collectSooner()
 	s = &server{}
 	defer func() {
 		if err != nil {
