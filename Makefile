@@ -11,7 +11,7 @@ FUZZTIME ?= 5s
 
 export CGO_ENABLED ?= 0
 
-.PHONY: all build demo test test-go test-format test-vet test-generated test-units race lint bench generate fuzz-short clean
+.PHONY: all build demo test test-go test-format test-vet test-generated test-units race lint bench figures generate fuzz-short clean
 
 all: build
 
@@ -61,6 +61,12 @@ lint: test-format test-vet
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Bytes, time, CPU and memory of the whole program beside rsync and restic:
+# docs/benchmarks.md. ARGS="-only nochange,link" measures some rows.
+figures:
+	@.ci/need rsync restic zstd ip:iproute2 diff:diffutils
+	$(GO) run ./bench/figures $(ARGS)
 
 generate:
 	@.ci/need protoc:protobuf-compiler

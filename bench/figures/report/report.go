@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"sort"
+	"strconv"
 	"strings"
 
 	"sendonce/bench/figures/measure"
@@ -67,14 +68,14 @@ func (r *Report) Info(row, what, unit string, s ...float64) {
 // AtMost reports a figure whose median must not be above bar.
 func (r *Report) AtMost(row, what, unit string, bar float64, s ...float64) {
 	f := of(row, what, unit, s)
-	f.Bar, f.Verdict = "<= "+text(bar, unit), verdict(*f.Value <= bar)
+	f.Bar, f.Verdict = "<= "+text(bar, unit), verdict(f.Value != nil && *f.Value <= bar)
 	r.Add(f)
 }
 
 // AtLeast reports a figure whose median must not be below bar.
 func (r *Report) AtLeast(row, what, unit string, bar float64, s ...float64) {
 	f := of(row, what, unit, s)
-	f.Bar, f.Verdict = ">= "+text(bar, unit), verdict(*f.Value >= bar)
+	f.Bar, f.Verdict = ">= "+text(bar, unit), verdict(f.Value != nil && *f.Value >= bar)
 	r.Add(f)
 }
 
@@ -91,6 +92,9 @@ func verdict(ok bool) string {
 }
 
 func of(row, what, unit string, s measure.Series) Figure {
+	if len(s) == 0 {
+		return Figure{Row: row, What: what, Unit: unit, Result: "not measured"}
+	}
 	m := s.Median()
 	f := Figure{Row: row, What: what, Unit: unit, Result: text(m, unit), Value: &m}
 	if len(s) > 1 {
@@ -115,7 +119,7 @@ func text(v float64, unit string) string {
 	case "":
 		return fmt.Sprintf("%.0f", v)
 	}
-	return fmt.Sprintf("%.4g %s", v, unit)
+	return fmt.Sprintf("%s %s", strconv.FormatFloat(v, 'f', places(v), 64), unit)
 }
 
 // Bytes writes a number of bytes for people.
@@ -176,4 +180,16 @@ func (r *Report) Markdown() string {
 		fmt.Fprintf(&w, "| %s | %s | %s | %s | %s |\n", cell(f.Row), cell(f.What), cell(f.Result), cell(f.Bar), f.Verdict)
 	}
 	return w.String()
+}
+
+// places is how many digits after the point make four in all.
+func places(v float64) int {
+	n := 3
+	for v = math.Abs(v); v >= 10 && n > 0; v /= 10 {
+		n--
+	}
+	if v == math.Trunc(v) {
+		return 0
+	}
+	return n
 }
