@@ -9,13 +9,18 @@ import (
 	"sendonce/internal/simtest/world"
 )
 
-// story is what a client does in the tests of crashes: a first push, then a push
-// of edits, moves and deletes, each until it is done.
+// story is what a client does in the tests of crashes: a first push, a push of
+// edits, moves and deletes, and a few small ones, whose packs the store writes in
+// another way than large ones. Each is tried until it is done.
 func story(w *world.World, c *world.Client) {
 	firstFiles(c, w.Rand)
 	c.Settle(time.Second)
 	edits(c, w.Rand)
 	c.Settle(time.Second)
+	for i := range 3 {
+		c.Write(fmt.Sprint("small", i), random(w.Rand, 5000))
+		c.Settle(time.Second)
+	}
 }
 
 // crashPoints calls fn for the syncs 1 to count of a story: all of them with the
