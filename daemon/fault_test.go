@@ -1,6 +1,7 @@
 package daemon_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -31,6 +32,7 @@ func fill(d *device, seed uint64) {
 // A connection that breaks at any point of a push costs an error, and the next
 // pass completes the work.
 func TestConnectionCut(t *testing.T) {
+	t.Parallel()
 	for n := int64(1); n < 4<<20; n = n*7/4 + 61 {
 		var cut atomic.Int64
 		w := newWorld(t, func(w *world) {
@@ -55,6 +57,7 @@ func TestConnectionCut(t *testing.T) {
 
 // The same for a restore.
 func TestConnectionCutWhileRestoring(t *testing.T) {
+	t.Parallel()
 	var cut atomic.Int64
 	w := newWorld(t, func(w *world) {
 		w.net.OnDial = func(int, string) prototest.Fault { return prototest.Fault{CutAfter: cut.Load()} }
@@ -80,6 +83,7 @@ func TestConnectionCutWhileRestoring(t *testing.T) {
 }
 
 func TestFileThatChangesWhileItIsRead(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{2000, 900 << 10, 3 << 20} {
 		for _, times := range []int{1, 2, 100} {
 			w := newWorld(t)
@@ -136,6 +140,7 @@ func TestFileThatChangesWhileItIsRead(t *testing.T) {
 // Files that outgrow the size at which they are read whole, or end early, or
 // vanish, between the scan and the reading.
 func TestFileThatChangesBetweenScanAndReading(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(path string) error{
 		"grows":     func(p string) error { return os.WriteFile(p, noise(9, 30<<20), 0o644) },
 		"shrinks":   func(p string) error { return os.Truncate(p, 10) },
@@ -171,6 +176,7 @@ func TestFileThatChangesBetweenScanAndReading(t *testing.T) {
 }
 
 func TestUnreadableFile(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	for _, name := range []string{"small", "fine", "large", "bad sector", "late", "link"} {
@@ -205,6 +211,7 @@ func TestUnreadableFile(t *testing.T) {
 // The proxy's disk is full: a clear error, nothing acknowledged is lost, and the
 // push goes on when there is room.
 func TestProxyFull(t *testing.T) {
+	t.Parallel()
 	full := &sendonce.Error{Op: "put records", Kind: sendonce.KindFull, Detail: "no space left"}
 	var left atomic.Int64
 	left.Store(1 << 40)
@@ -233,6 +240,7 @@ func TestProxyFull(t *testing.T) {
 
 // The client's own disk is full: the pass fails, and is made good later.
 func TestStateFull(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	disk := &smallDisk{FS: vfs.NewMem()}
 	d := w.deviceOn(disk, sendonce.RoleReadWrite)
@@ -261,8 +269,9 @@ func (s *smallDisk) GetDiskUsage(string) (vfs.DiskUsage, error) {
 	return u, nil
 }
 
-// Chunks that the store has lost are asked for again.
+// One chunk that the store has lost costs one file.
 func TestDamagedChunkIsSkippedByRestore(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	d.write("bad", noise(1, 200<<10))
@@ -284,16 +293,17 @@ func TestDamagedChunkIsSkippedByRestore(t *testing.T) {
 }
 
 func TestCancelledSync(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	fill(d, 1)
-	for _, at := range []int{1, 5, 20} {
-		ctx, cancel := contextWithCancel(t)
-		n := 0
+	for _, at := range []int64{1, 5, 20} {
+		ctx, cancel := context.WithCancel(t.Context())
+		var n atomic.Int64
 		d.hook(func(tr *fsystest.Tree) {
 			tr.Before = func(op fsystest.Op, path string) error {
 				if op == fsystest.Open {
-					if n++; n == at {
+					if n.Add(1) == at {
 						cancel()
 					}
 				}
@@ -310,6 +320,7 @@ func TestCancelledSync(t *testing.T) {
 }
 
 func TestOtherServerAtTheAddress(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	w.halt()

@@ -62,6 +62,8 @@ type world struct {
 
 const serverKey = 1
 
+var dryRun = daemon.SyncOptions{DryRun: true}
+
 func newWorld(t testing.TB, with ...func(*world)) *world {
 	t.Helper()
 	w := &world{t: t, net: &prototest.Network{}, lossy: &lossy{Store: blobtest.NewMem(), lost: make(map[sendonce.Location]bool)}, keys: serverKey}
@@ -422,8 +424,6 @@ func (w *world) eventually(what string, ok func() bool) {
 	}
 }
 
-var dryRun = daemon.SyncOptions{DryRun: true}
-
 // tempDir makes a directory for a test, in memory where that is possible: tests
 // make many small files, and the disk has nothing to prove here.
 func (w *world) tempDir() string {
@@ -438,9 +438,6 @@ func (w *world) tempDir() string {
 	return dir
 }
 
-// state1 is a batch that only moves the cursor.
-func state1(_ sendonce.FolderID, c sendonce.Cursor) *state.Batch { return &state.Batch{Cursor: &c} }
-
 // hook makes the device see its directory through a wrapper.
 func (d *device) hook(set func(*fsystest.Tree)) {
 	d.openTree = func(dir string) (fsys.Tree, error) {
@@ -452,12 +449,6 @@ func (d *device) hook(set func(*fsystest.Tree)) {
 		set(wrapped)
 		return wrapped, nil
 	}
-}
-
-func contextWithCancel(t testing.TB) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	return ctx, cancel
 }
 
 // lossy is a store that forgets records.

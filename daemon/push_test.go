@@ -53,6 +53,7 @@ func everything(d *device) {
 }
 
 func TestPushAndRestore(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	everything(d)
@@ -66,6 +67,7 @@ func TestPushAndRestore(t *testing.T) {
 }
 
 func TestChangeOfOneLine(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	data := noise(1, 600<<10)
@@ -81,6 +83,7 @@ func TestChangeOfOneLine(t *testing.T) {
 }
 
 func TestAppendSendsAnEditScript(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	data := noise(1, 40<<20)
@@ -96,6 +99,7 @@ func TestAppendSendsAnEditScript(t *testing.T) {
 }
 
 func TestMoveOfDirectory(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	for i := range 1000 {
@@ -113,6 +117,7 @@ func TestMoveOfDirectory(t *testing.T) {
 }
 
 func TestCopySendsNoChunk(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	data := noise(1, 3<<20)
@@ -127,6 +132,7 @@ func TestCopySendsNoChunk(t *testing.T) {
 }
 
 func TestDeleteAndReplaceByOtherKinds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	d.write("gone", []byte("x"))
@@ -160,6 +166,7 @@ func TestDeleteAndReplaceByOtherKinds(t *testing.T) {
 }
 
 func TestFileThatShrinksAndGrows(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	data := noise(1, 3<<20)
@@ -173,6 +180,7 @@ func TestFileThatShrinksAndGrows(t *testing.T) {
 // A commit whose chunks lie in a pack that is not full goes through while the
 // next file takes its time.
 func TestCommitsDoNotWaitForFullPacks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	d.write("a", noise(1, 400))
@@ -198,6 +206,7 @@ func TestCommitsDoNotWaitForFullPacks(t *testing.T) {
 }
 
 func TestPushOfMoreThanTheBudget(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	for i := range 12 {
@@ -211,6 +220,7 @@ func TestPushOfMoreThanTheBudget(t *testing.T) {
 }
 
 func TestDryRunChangesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	d.write("a", noise(1, 2<<20))
@@ -232,6 +242,7 @@ func TestDryRunChangesNothing(t *testing.T) {
 }
 
 func TestUntouchedBytesAreNotSent(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	d.write("small", noise(1, 100<<10))
@@ -260,6 +271,7 @@ func TestUntouchedBytesAreNotSent(t *testing.T) {
 }
 
 func TestEqualFilesOfOnePushTravelOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	data := noise(1, 3<<20)
@@ -275,6 +287,7 @@ func TestEqualFilesOfOnePushTravelOnce(t *testing.T) {
 }
 
 func TestSummaryCountsLogicalSizes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	d.write("a", bytes.Repeat([]byte("text "), 100_000))

@@ -58,6 +58,7 @@ func (d *device) folderState() daemon.FolderStatus {
 }
 
 func TestRunPushesWhatIsSaved(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	d.write("before", []byte("b"))
@@ -82,6 +83,7 @@ func TestRunPushesWhatIsSaved(t *testing.T) {
 }
 
 func TestRunSurvivesTheProxy(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	d.run()
@@ -96,6 +98,7 @@ func TestRunSurvivesTheProxy(t *testing.T) {
 }
 
 func TestRunEndsWhenTheDeviceIsRevoked(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	r := d.run()
@@ -106,6 +109,7 @@ func TestRunEndsWhenTheDeviceIsRevoked(t *testing.T) {
 }
 
 func TestRunFollowsFolders(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	d.run()
@@ -146,6 +150,7 @@ func TestRunFollowsFolders(t *testing.T) {
 
 // Calls share the daemon's session: one that is given up leaves it usable.
 func TestCallsShareTheSession(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	d.write("a", noise(1, 100<<10))
@@ -171,6 +176,7 @@ func TestCallsShareTheSession(t *testing.T) {
 
 // A proxy that accepts and drops everybody is not dialled without pause.
 func TestRunDoesNotSpin(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	w.halt()
@@ -210,6 +216,7 @@ func TestRunDoesNotSpin(t *testing.T) {
 }
 
 func TestConcurrentSyncs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	for i := range 200 {

@@ -7,10 +7,11 @@ import (
 	"testing"
 
 	"sendonce"
-	"sendonce/daemon"
+	"sendonce/daemon/state"
 )
 
 func TestBrake(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	for i := range 600 {
@@ -53,6 +54,7 @@ func TestBrake(t *testing.T) {
 }
 
 func TestBrakeCountsTheWholeFolder(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	for i := range 600 { // 600 of 2,500 is less than a quarter
@@ -68,6 +70,7 @@ func TestBrakeCountsTheWholeFolder(t *testing.T) {
 }
 
 func TestRootMissingOrReplaced(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	d.write("a", []byte("a"))
@@ -93,6 +96,7 @@ func TestRootMissingOrReplaced(t *testing.T) {
 }
 
 func TestConflictIsListedAndNothingOverwritten(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.device(sendonce.RoleReadWrite)
 	a.write("shared", []byte("base"))
@@ -137,6 +141,7 @@ func TestConflictIsListedAndNothingOverwritten(t *testing.T) {
 }
 
 func TestDeletedDirectoryThatAnotherDeviceUses(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := w.device(sendonce.RoleReadWrite), w.device(sendonce.RoleReadWrite)
 	a.write("d/sub/x", []byte("x"))
@@ -160,6 +165,7 @@ func TestDeletedDirectoryThatAnotherDeviceUses(t *testing.T) {
 }
 
 func TestNewFileInDirectoryThatAnotherDeviceDeleted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := w.device(sendonce.RoleReadWrite), w.device(sendonce.RoleReadWrite)
 	for _, d := range []*device{a, b} {
@@ -178,6 +184,7 @@ func TestNewFileInDirectoryThatAnotherDeviceDeleted(t *testing.T) {
 }
 
 func TestPushOnly(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	owner := w.device(sendonce.RoleReadWrite)
 	owner.write("taken", []byte("the owner's"))
@@ -218,6 +225,7 @@ func TestPushOnly(t *testing.T) {
 }
 
 func TestReadOnlyDeviceSendsNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	owner := w.device(sendonce.RoleReadWrite)
 	owner.write("a", []byte("a"))
@@ -235,6 +243,7 @@ func TestReadOnlyDeviceSendsNothing(t *testing.T) {
 // A server that was restored from an older backup, or replaced, unites with what
 // is here: nothing is deleted on either side (P8).
 func TestForkedServer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.device(sendonce.RoleReadWrite)
 	for i := range 5 {
@@ -244,8 +253,7 @@ func TestForkedServer(t *testing.T) {
 	folders, err := a.Folders()
 	w.must(err)
 	// A cursor that the server's journal does not have.
-	b := state1(folders[0].ID, sendonce.Cursor{Seq: 7, Chain: [32]byte{9}})
-	w.must(a.db.Apply(folders[0].ID, b))
+	w.must(a.db.Apply(folders[0].ID, &state.Batch{Cursor: &sendonce.Cursor{Seq: 7, Chain: [32]byte{9}}}))
 	w.must(os.Remove(a.path("1"))) // without a base this is no delete
 	a.write("2", []byte("changed"))
 	a.write("new", []byte("n"))
@@ -261,6 +269,7 @@ func TestForkedServer(t *testing.T) {
 }
 
 func TestPausedByTheUser(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	w.must(d.SetPaused(t.Context(), d.dir, true, false))
@@ -277,6 +286,7 @@ func TestPausedByTheUser(t *testing.T) {
 }
 
 func TestAttach(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	d := w.device(sendonce.RoleReadWrite)
 	ctx := t.Context()
@@ -304,5 +314,3 @@ func TestAttach(t *testing.T) {
 	w.must(err)
 	d.sync()
 }
-
-var _ = daemon.SyncOptions{}

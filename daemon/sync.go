@@ -129,7 +129,10 @@ func (c *Client) syncOne(ctx context.Context, f state.Folder, sess *session.Sess
 		}
 		return &sendonce.Error{Op: "sync", Path: f.Dir, Kind: kind, Detail: "the folder is paused" + colon(f.PauseReason), Hint: "resume it: sendonce resume " + f.Dir}
 	}
-	c.setState(fs, "syncing", "")
+	c.mu.Lock()
+	c.recall(f.ID, f.Name, &fs.status)
+	fs.status.State, fs.status.Detail = "syncing", ""
+	c.mu.Unlock()
 	cfg := pass.Config{State: c.db, Folder: f, Session: sess, OpenTree: c.cfg.OpenTree, Now: c.cfg.Now, Rand: c.cfg.Rand, Log: c.cfg.Log,
 		Level: c.level, Connections: c.cfg.Connections, Workers: c.cfg.Workers, Dirs: dirs, DryRun: o.DryRun, Shared: c.isLive(),
 		Accepted: func(use bool) bool { return c.acceptance(f.ID, use) }}
@@ -162,6 +165,7 @@ func (c *Client) syncOne(ctx context.Context, f state.Folder, sess *session.Sess
 			return !outside(n.Path) || slices.ContainsFunc(one.Skipped, func(o Skipped) bool { return o.Path == n.Path })
 		})
 		st.Conflicts, st.Skipped = append(st.Conflicts, one.Conflicts...), append(st.Skipped, one.Skipped...)
+		return c.keep(f.ID, st, one.Changes > 0)
 	}
 	return nil
 }
@@ -251,11 +255,12 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 		c.mu.Lock()
 		s := fs.status
 		c.mu.Unlock()
+		s.Conflicts, s.Skipped = append([]Conflict{}, s.Conflicts...), append([]Skipped{}, s.Skipped...)
+		c.recall(f.ID, f.Name, &s)
 		s.Name, s.Dir, s.ID, s.Role = f.Name, f.Dir, f.ID.String(), f.Role.String()
 		if f.Paused {
 			s.State, s.Detail = "paused", f.PauseReason
 		}
-		s.Conflicts, s.Skipped = append([]Conflict{}, s.Conflicts...), append([]Skipped{}, s.Skipped...)
 		rd := c.db.Live(f.ID)
 		cur, err := rd.Cursor()
 		if err != nil {

@@ -41,6 +41,7 @@ func (m *memory) refusal(path string) string {
 type places struct {
 	mu      sync.Mutex
 	vacated map[sendonce.NodeID]bool // nodes that this round deletes or moves away
+	made    map[sendonce.NodeID]bool // directories that this round creates
 	parent  sendonce.NodeID          // the directory that deleted was asked about last
 	gone    bool                     // and the answer
 }
@@ -52,6 +53,21 @@ func (p *places) vacate(id sendonce.NodeID) {
 		p.vacated = make(map[sendonce.NodeID]bool)
 	}
 	p.vacated[id] = true
+}
+
+func (p *places) make(dir sendonce.NodeID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.made == nil {
+		p.made = make(map[sendonce.NodeID]bool)
+	}
+	p.made[dir] = true
+}
+
+func (p *places) isMade(dir sendonce.NodeID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.made[dir]
 }
 
 func (p *places) isVacated(id sendonce.NodeID) bool {

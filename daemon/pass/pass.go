@@ -338,6 +338,9 @@ func (p *pass) mustWait(it *item) (bool, error) {
 // slot returns the live node under the wanted name, if it will still be there
 // when this change is committed.
 func (p *pass) slot(l plan.Local) (*sendonce.Node, error) {
+	if p.places.isMade(l.Parent) { // nobody else knows of it
+		return nil, nil
+	}
 	n, err := p.rd.RemoteSlot(l.Parent, l.Name)
 	if n != nil && p.places.isVacated(n.ID) {
 		n = nil
@@ -419,6 +422,9 @@ func (p *pass) act(it *item) error {
 			}
 		}
 		p.note(it, it.local.Node)
+		if it.dec.Verb == plan.Create && ch.Type == sendonce.KindDir {
+			p.places.make(it.local.Node)
+		}
 		if it.dec.Verb == plan.Delete || it.dec.Place {
 			p.places.vacate(it.local.Node)
 		}

@@ -37,6 +37,7 @@ type rawPack struct {
 type sealed struct {
 	header protocol.PackHeader
 	body   []byte // owned; its length is what the budget still counts
+	raw    bool   // body is from rawBuf
 }
 
 func newPacker(p *Push) *packer {
@@ -134,10 +135,14 @@ func (k *packer) compress() error {
 			s := &sealed{header: protocol.PackHeader{Push: k.p.id, Op: pk.op, Sizes: pk.sizes}}
 			s.header.Encoding, scratch = enc.Encode(scratch[:0], pk.raw)
 			// From here on the pack is as small as it travels.
-			s.body = append(make([]byte, 0, len(scratch)), scratch...)
+			if s.raw = s.header.Encoding == content.EncodingRaw; s.raw {
+				s.body = pk.raw
+			} else {
+				s.body = append(make([]byte, 0, len(scratch)), scratch...)
+				k.p.mem.release(int64(len(pk.raw) - len(s.body)))
+				k.rawBuf.Put(&pk.raw)
+			}
 			s.header.Length = uint32(len(s.body))
-			k.p.mem.release(int64(len(pk.raw) - len(s.body)))
-			k.rawBuf.Put(&pk.raw)
 			select {
 			case k.ready <- s:
 			case <-k.p.ctx.Done():
@@ -154,4 +159,7 @@ func (k *packer) sent(s *sealed) {
 	k.p.Stats.Packs.Add(1)
 	k.p.Stats.PackBytes.Add(int64(len(s.body)))
 	k.p.mem.release(int64(len(s.body)))
+	if s.raw {
+		k.rawBuf.Put(&s.body)
+	}
 }
