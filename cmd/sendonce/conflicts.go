@@ -43,11 +43,7 @@ func runConflicts(ctx context.Context, a *app, o conflictsOptions) error {
 		return a.printJSON(all)
 	}
 	if len(all) == 0 {
-		if s.Daemon {
-			a.note("no conflicts")
-		} else {
-			a.note("no conflicts are known; without a daemon, sync lists them")
-		}
+		a.note("no conflicts")
 		return nil
 	}
 	return a.table(func(row func(...string)) {

@@ -29,6 +29,9 @@ func (p *pass) Ready(j *push.Job) bool {
 		p.out.fail(err)
 		return false
 	}
+	if it.onlyAdoptedMeta() {
+		it.dec = plan.Decision{Verb: plan.Nothing, Node: it.local.Node}
+	}
 	switch it.dec.Verb {
 	case plan.Create, plan.Update:
 		if it.dec.Verb == plan.Create {
@@ -38,13 +41,13 @@ func (p *pass) Ready(j *push.Job) bool {
 			}
 		}
 		if j.HashOnly && it.dec.Bytes { // the server's tree moved on meanwhile
-			p.retry.Store(true)
+			p.again()
 			return false
 		}
 		offered := j.Change.Base
 		j.Change = p.toChange(it)
 		if j.Base != nil && offered != j.Change.Base && j.Change.SetContent {
-			p.retry.Store(true)
+			p.again()
 			return false
 		}
 		return true
@@ -56,6 +59,16 @@ func (p *pass) Ready(j *push.Job) bool {
 		p.list(it)
 	}
 	return false
+}
+
+// onlyAdoptedMeta reports whether a file that was read again differs from what
+// was agreed on in nothing but a mode or mtime that it had when it was adopted.
+// To send those would change the file for the device that made it, and turn that
+// device's next edit into a conflict.
+func (it *item) onlyAdoptedMeta() bool {
+	old, d := it.change.Old, it.dec
+	return d.Verb == plan.Update && d.Meta && !d.Bytes && !d.Place && old != nil &&
+		old.Stat.Mode == it.local.Mode && old.Stat.MTimeNS == it.local.MTimeNS
 }
 
 // Unreadable lists a file that could not be read. Part of push.Handler.
@@ -103,6 +116,9 @@ func (p *pass) Committed(jobs []*push.Job, r protocol.Receipt) error {
 // lists it as a conflict. Part of push.Handler.
 func (p *pass) Failed(jobs []*push.Job, f push.Failure) {
 	p.retry.Store(true)
+	if len(f.Nodes) == 0 {
+		p.again()
+	}
 	if n := len(f.Missing); n > 0 {
 		p.Log.Info("chunks vanished before they were committed; offering again", "folder", p.Folder.Name, "chunks", n)
 		return
@@ -128,6 +144,12 @@ func (p *pass) Failed(jobs []*push.Job, f push.Failure) {
 			p.refuse(it.change.Path, conflictText(n.Reason))
 		}
 	}
+}
+
+// again notes that changes are left which nothing stands in the way of.
+func (p *pass) again() {
+	p.unsent.Store(true)
+	p.retry.Store(true)
 }
 
 // The reasons of protocol.ConflictNode.

@@ -105,8 +105,9 @@ type pass struct {
 	places  places
 
 	out collector
-	// retry: something was left that a further round may settle at once.
-	retry atomic.Bool
+	// retry: a further round may settle something at once. unsent: it must, for
+	// changes were not sent and are not listed either.
+	retry, unsent atomic.Bool
 }
 
 // addedDir is a directory that had no node when the scan saw it.
@@ -144,8 +145,14 @@ func Run(ctx context.Context, cfg Config, r *Result) error {
 		}
 		r.Conflicts, r.Skipped = p.out.notes()
 		r.Dirs = p.Dirs
-		if err != nil || !p.retry.Load() || round == maxRounds || cfg.DryRun {
+		switch {
+		case err != nil || !p.retry.Load() || cfg.DryRun:
 			return err
+		case round == maxRounds && p.unsent.Load():
+			return &sendonce.Error{Op: "sync", Path: cfg.Folder.Dir, Kind: sendonce.KindUnavailable, Detail: "the server did not take all changes, each time for a reason that should have passed",
+				Hint: "run the same command again; if it stays so, see the server's log"}
+		case round == maxRounds:
+			return nil
 		}
 		cfg.Dirs = p.Dirs
 	}
@@ -495,16 +502,14 @@ func (p *pass) toChange(it *item) protocol.Change {
 	return c
 }
 
-// adopt agrees with what the server has: nothing is sent.
+// adopt agrees with what the server has: nothing is sent. Mode and mtime may
+// differ; they stay as they are on either side until they change here.
 func (p *pass) adopt(it *item) error {
 	remote, err := p.rd.Remote(it.dec.Node)
 	if err != nil || remote == nil {
 		return err
 	}
 	it.local.Node = remote.ID
-	if it.dec.Meta { // a second look settles mode and mtime
-		p.retry.Store(true)
-	}
 	return p.out.agree(p, *remote, it)
 }
 
