@@ -235,7 +235,7 @@ func choose(o options) (list []row, err error) {
 	return list, nil
 }
 
-// packagesOf are the Debian packages of programs that are called otherwise.
+// packageOf returns the Debian package of a program.
 func packageOf(program string) string {
 	switch program {
 	case "ip", "tc":

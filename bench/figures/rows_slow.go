@@ -89,10 +89,9 @@ type killer struct {
 	out    *bytes.Buffer
 	rng    *rand.Rand
 
-	inside  int // kills inside a push
-	looks   []stages.Audit
-	hung    int // clients that did not notice the proxy's death
-	restart int // pushes that ended by themselves after the proxy had died
+	inside int // kills inside a push
+	looks  []stages.Audit
+	hung   int // clients that did not notice the proxy's death
 }
 
 func kills(ctx context.Context, b *bench) error {
@@ -268,7 +267,6 @@ func (k *killer) killProxy(ctx context.Context) error {
 	}
 	select {
 	case <-k.client.Done():
-		k.restart++
 	case <-time.After(world.Patience):
 		k.hung++
 		k.client.Kill()

@@ -31,16 +31,14 @@ import (
 
 // Server is a proxy with its data, in a process of its own.
 type Server struct {
-	b        *World
-	dir      string
-	Data     string       // its data directory
-	addr     string       // by which devices reach it
-	http     string       // of its metrics
-	net      *twonet.Pair // nil: loopback
-	process  *measure.Process
-	log      *os.File
-	lastCPU  time.Duration
-	stopping bool
+	b       *World
+	dir     string
+	Data    string       // its data directory
+	addr    string       // by which devices reach it
+	http    string       // of its metrics
+	net     *twonet.Pair // nil: loopback
+	process *measure.Process
+	log     *os.File
 }
 
 // PID returns the process ID of the proxy that runs now.
