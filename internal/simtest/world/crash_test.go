@@ -27,6 +27,9 @@ func story(w *world.World, c *world.Client) {
 // flag, else about n, evenly spread from a random one on.
 func crashPoints(t *testing.T, count int64, n int, fn func(seed uint64, at int64, unsynced int)) {
 	t.Helper()
+	if testing.Short() {
+		n = 2
+	}
 	stride := max((count+int64(n)-1)/int64(n), 1)
 	if *allFlag {
 		stride = 1

@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 // seeds calls fn with the seeds of a test: runs of them, or as many as the flag
 // says. It stops at the first that fails.
 func seeds(t *testing.T, runs int, fn func(t *testing.T, seed uint64)) {
+	if testing.Short() { // for the race detector, under which a world takes ten times as long
+		runs = 1
+	}
 	if *runsFlag > 0 {
 		runs = *runsFlag
 	}
