@@ -44,10 +44,7 @@ func TestConnectionCut(t *testing.T) {
 		_, err := d.trySync()
 		w.kind(err, sendonce.KindUnavailable)
 		cut.Store(0)
-		sum := d.sync()
-		if n > 3<<20 && sum.BytesMissing > 3<<20 {
-			t.Errorf("cut after %d bytes: %d bytes were asked for again", n, sum.BytesMissing)
-		}
+		d.sync()
 		d.verify()
 		d.settle()
 		d.quiet()
