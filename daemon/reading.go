@@ -93,27 +93,9 @@ func (c *Client) List(ctx context.Context, folder, path string, at uint64, atTim
 	if at, err = s.seqAt(ctx, at, atTime); err != nil {
 		return nil, err
 	}
-	path = strings.Trim(path, "/")
 	var out []ListEntry
-	paths := map[sendonce.NodeID]string{s.info.ID.Root(): ""}
-	first := path != ""
-	err = restore.List(ctx, s.sess, protocol.List{Folder: s.info.ID, Path: path, At: at, Recursive: recursive}, func(n *sendonce.Node) error {
-		p := n.Name
-		if first {
-			first = false
-			if n.Kind == sendonce.KindDir {
-				paths[n.ID] = path
-				return nil
-			}
-			p = path
-		} else if n.ID == s.info.ID.Root() {
-			return nil
-		} else if d := paths[n.Parent]; d != "" {
-			p = d + "/" + n.Name
-		}
-		if n.Kind == sendonce.KindDir {
-			paths[n.ID] = p
-		}
+	q := protocol.List{Folder: s.info.ID, Path: strings.Trim(path, "/"), At: at, Recursive: recursive}
+	err = restore.ListPaths(ctx, s.sess, q, func(p string, n *sendonce.Node) error {
 		out = append(out, ListEntry{Path: p, Node: *n})
 		return nil
 	})

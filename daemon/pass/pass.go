@@ -7,7 +7,7 @@
 // the cursor. What it does not promise: that what other devices did is applied;
 // it is recorded in Remote, and a clash is listed as a conflict.
 //
-// Read pass.go (the round), then handler.go (what comes back from the push),
+// Read config.go (what goes in and comes out), pass.go (the round), then handler.go (what comes back from the push),
 // then collect.go.
 package pass
 
@@ -15,71 +15,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"sendonce"
 	"sendonce/content"
 	"sendonce/daemon/plan"
 	"sendonce/daemon/push"
 	"sendonce/daemon/scan"
-	"sendonce/daemon/session"
 	"sendonce/daemon/state"
 	"sendonce/internal/fsys"
 	"sendonce/protocol"
 )
-
-// Config is what a pass needs. It is not changed while Run runs.
-type Config struct {
-	State    *state.DB
-	Folder   state.Folder
-	Session  *session.Session
-	OpenTree func(dir string) (fsys.Tree, error)
-	Now      func() time.Time
-	Rand     io.Reader
-	Log      *slog.Logger
-
-	Level       content.Level
-	Connections int
-	Workers     int
-
-	Dirs   []string // directories to list; nil: all
-	DryRun bool
-	// Shared: the session is a running daemon's, older than the state, so that
-	// what its Welcome said of the head is no news.
-	Shared bool
-	// Accepted reports the user's word that many deletes are meant, and uses it up
-	// if use is true.
-	Accepted func(use bool) bool
-	// Progress is called every 100 ms from one goroutine; may be nil.
-	Progress func(Progress)
-}
-
-// Progress of a pass.
-type Progress struct {
-	Phase                  string // "scan" or "push"
-	Done, Total            int64  // changes committed, changes found
-	Bytes, BytesTotal      int64  // of files read, of files to read
-	WireSent, WireReceived int64
-}
-
-// Note is one entry that was left out, or is in conflict, and why.
-type Note struct {
-	Path, Reason string
-	Busy         bool // another look may succeed
-}
-
-// Result is what Run did.
-type Result struct {
-	Report             scan.Report // of the first round
-	Stats              push.Stats  // of all rounds
-	Would              int64       // changes that a dry run found
-	Conflicts, Skipped []Note      // as the last round left them
-	Dirs               []string    // that the last round listed; nil: all
-}
 
 // pass is one round: a comparison of the folder with its state, and the push of
 // what differs. One goroutine (run) feeds it; push calls its Handler methods.

@@ -2,6 +2,7 @@ package push
 
 import (
 	"sendonce"
+	"sendonce/daemon/push/internal/script"
 	"sendonce/protocol"
 )
 
@@ -33,7 +34,7 @@ type offering struct {
 	p     *Push
 	op    uint64
 	j     *Job
-	diff  *differ // nil for a new file
+	diff  *script.Differ // nil for a new file
 	first bool
 	frame offerFrame
 	refs  []sendonce.Ref
@@ -44,16 +45,16 @@ func (p *Push) newOffer(j *Job) *offering {
 	p.offerOp++
 	o := &offering{p: p, op: p.offerOp, j: j, first: true}
 	if j.Base != nil {
-		o.diff = newDiffer(j.Base)
+		o.diff = script.New(j.Base)
 	}
 	return o
 }
 
 // add offers one piece; a piece that the base holds is kept, not offered.
 func (o *offering) add(pc piece) error {
-	if o.diff != nil && o.diff.add(pc.ref) {
+	if o.diff != nil && o.diff.Add(pc.ref) {
 		o.p.drop(pc)
-		if len(o.diff.edits) >= frameEdits {
+		if o.diff.Len() >= frameEdits {
 			return o.send(false)
 		}
 		return nil
@@ -78,7 +79,7 @@ func (o *offering) abandon() error {
 		return nil
 	}
 	if o.diff != nil {
-		o.diff.take()
+		o.diff.Take()
 	}
 	return o.send(true)
 }
@@ -86,7 +87,7 @@ func (o *offering) abandon() error {
 func (o *offering) send(last bool) error {
 	m := &protocol.Offer{Op: o.op, Refs: o.refs, Last: last}
 	if o.diff != nil {
-		m.Edits = o.diff.take()
+		m.Edits = o.diff.Take()
 		if o.first {
 			m.Node, m.Base = o.j.Change.Node, o.j.Change.Base
 		}

@@ -10,7 +10,8 @@
 // thrown away; the next one offers again, and the proxy, which keeps a receipt
 // for every stored chunk, asks for nothing twice.
 //
-// Read push.go (the surface and the emitter), then read.go, answers.go, packs.go.
+// Read push.go (the surface and the emitter), then read.go, offer.go, answers.go,
+// packs.go.
 package push
 
 import (

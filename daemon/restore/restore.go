@@ -13,7 +13,6 @@ package restore
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"sort"
@@ -266,40 +265,4 @@ func (r *run) write(f *fetcher, s *segment, out io.WriterAt) (end int64, err err
 		end += ref.Size
 	}
 	return end, nil
-}
-
-// List calls fn for each node that a listing gives.
-func List(ctx context.Context, sess *session.Session, q protocol.List, fn func(*sendonce.Node) error) error {
-	st, err := sess.Open(ctx)
-	if err != nil {
-		return err
-	}
-	stop := context.AfterFunc(ctx, func() { st.Raw.StopRecv(sendonce.KindInterrupted) })
-	defer stop()
-	defer st.Raw.StopRecv(0)
-	q.Op = 1
-	if err := errors.Join(st.Send(&q), st.Flush(), st.Raw.Close()); err != nil {
-		return err
-	}
-	for {
-		m, err := st.Next()
-		if err != nil {
-			return &sendonce.Error{Op: "list", Kind: sendonce.KindOf(err), Err: err}
-		}
-		switch m := m.(type) {
-		case *protocol.Fail:
-			return m.Err()
-		case *protocol.NodeList:
-			for i := range m.Nodes {
-				if err := fn(&m.Nodes[i]); err != nil {
-					return err
-				}
-			}
-			if m.Done {
-				return nil
-			}
-		default:
-			return &sendonce.Error{Op: "list", Kind: sendonce.KindInvalid, Detail: "an answer of an unexpected type"}
-		}
-	}
 }

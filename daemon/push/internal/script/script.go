@@ -1,15 +1,22 @@
-package push
+// Package script makes the edit script of an offer while the file is still being
+// read.
+//
+// Invariant: the script, applied to the base with what was not kept, gives the
+// references that were added. What it does not promise: the shortest one;
+// content.Diff, which needs the whole list, does better.
+//
+// Read script.go.
+package script
 
 import "sendonce"
 
-// differ makes an edit script while the new manifest is still growing (content.Diff
-// needs the whole of it): each reference is kept if the base holds it at or after
-// the point reached, else inserted. What it inserts needlessly costs an ID on the
+// Differ compares a growing manifest with a base: each reference is kept if the
+// base holds it at or after the point reached, else inserted. What it inserts needlessly costs an ID on the
 // wire and never a chunk.
 //
 // A reference found far ahead is believed only when a few in a row agree, so that
 // one chunk which moved, or occurs often, does not give up all that lies between.
-type differ struct {
+type Differ struct {
 	base  sendonce.Manifest
 	pos   int                   // references before it are kept or skipped
 	index map[sendonce.ID]int32 // first position of each ID in the base
@@ -25,8 +32,9 @@ const (
 	farRuns = 3  // references in a row that prove a larger move
 )
 
-func newDiffer(base sendonce.Manifest) *differ {
-	d := &differ{base: base, index: make(map[sendonce.ID]int32, len(base))}
+// New compares with base, which is kept and not changed.
+func New(base sendonce.Manifest) *Differ {
+	d := &Differ{base: base, index: make(map[sendonce.ID]int32, len(base))}
 	for i := len(base) - 1; i >= 0; i-- {
 		if !base[i].ID.IsZero() {
 			d.index[base[i].ID] = int32(i)
@@ -35,8 +43,8 @@ func newDiffer(base sendonce.Manifest) *differ {
 	return d
 }
 
-// add reports whether r is kept from the base.
-func (d *differ) add(r sendonce.Ref) bool {
+// Add adds the next reference and reports whether it is kept from the base.
+func (d *Differ) Add(r sendonce.Ref) bool {
 	at := d.find(r)
 	if at < 0 {
 		d.cur.Insert++
@@ -52,7 +60,7 @@ func (d *differ) add(r sendonce.Ref) bool {
 }
 
 // find returns the position in the base to keep r from, or -1.
-func (d *differ) find(r sendonce.Ref) int {
+func (d *Differ) find(r sendonce.Ref) int {
 	if d.pos < len(d.base) && d.base[d.pos] == r {
 		d.agree = 0
 		return d.pos
@@ -75,15 +83,18 @@ func (d *differ) find(r sendonce.Ref) int {
 	return -1
 }
 
-func (d *differ) flush() {
+func (d *Differ) flush() {
 	if d.cur != (sendonce.Edit{}) {
 		d.edits = append(d.edits, d.cur)
 		d.cur = sendonce.Edit{}
 	}
 }
 
-// take returns the script since the last take.
-func (d *differ) take() []sendonce.Edit {
+// Len returns how many edits wait to be taken.
+func (d *Differ) Len() int { return len(d.edits) }
+
+// Take returns the script since the last Take; it belongs to the caller.
+func (d *Differ) Take() []sendonce.Edit {
 	d.flush()
 	e := d.edits
 	d.edits = nil

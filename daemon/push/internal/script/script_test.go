@@ -1,4 +1,4 @@
-package push
+package script
 
 import (
 	"slices"
@@ -21,19 +21,19 @@ func refs(from, n int) sendonce.Manifest {
 
 // script runs the differ, taking the edits every few references.
 func script(base, next sendonce.Manifest, every int) (edits []sendonce.Edit, inserted []sendonce.Ref) {
-	d := newDiffer(base)
+	d := New(base)
 	for i, r := range next {
-		if !d.add(r) {
+		if !d.Add(r) {
 			inserted = append(inserted, r)
 		}
 		if i%every == every-1 {
-			edits = append(edits, d.take()...)
+			edits = append(edits, d.Take()...)
 		}
 	}
-	return append(edits, d.take()...), inserted
+	return append(edits, d.Take()...), inserted
 }
 
-func TestDifferIsRight(t *testing.T) {
+func TestRight(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		base := refs(0, rapid.IntRange(0, 400).Draw(t, "base"))
 		for range rapid.IntRange(0, 3).Draw(t, "repetitions") { // equal chunks and zero extents
@@ -67,7 +67,7 @@ func TestDifferIsRight(t *testing.T) {
 	})
 }
 
-func TestDifferIsShort(t *testing.T) {
+func TestShort(t *testing.T) {
 	base := refs(0, 5000)
 	for name, c := range map[string]struct {
 		next     sendonce.Manifest
