@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"sendonce"
 )
@@ -84,23 +85,34 @@ func recordSum(b []byte) uint32 {
 	return crc32.Update(crc32.Checksum(b[:crcAt], castagnoli), castagnoli, b[crcAt+4:])
 }
 
+// RecordRoom returns how many bytes stand before the payload in a record of n
+// chunks.
+func RecordRoom(n int) int { return RecordHeader + 36*n }
+
 // AppendRecord appends the encoding of r to dst. Check must hold.
 func AppendRecord(dst []byte, r *Record) []byte {
-	start := len(dst)
-	dst = append(dst, recordVersion, r.Kind, r.Encoding, 0)
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(r.Tenant))
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(r.IDs)))
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(r.Payload)))
-	dst = append(dst, 0, 0, 0, 0) // the checksum
+	start, room := len(dst), RecordRoom(len(r.IDs))
+	dst = append(slices.Grow(dst, room+len(r.Payload))[:start+room], r.Payload...)
+	FillRecord(dst[start:], r)
+	return dst
+}
+
+// FillRecord turns b, which holds r.Payload after RecordRoom(len(r.IDs)) bytes of
+// anything, into the encoding of r: a payload that was received into its place
+// need not be copied. Check must hold.
+func FillRecord(b []byte, r *Record) {
+	h := append(b[:0], recordVersion, r.Kind, r.Encoding, 0)
+	h = binary.LittleEndian.AppendUint32(h, uint32(r.Tenant))
+	h = binary.LittleEndian.AppendUint32(h, uint32(len(r.IDs)))
+	h = binary.LittleEndian.AppendUint32(h, uint32(len(r.Payload)))
+	h = append(h, 0, 0, 0, 0) // the checksum
 	for i := range r.IDs {
-		dst = append(dst, r.IDs[i][:]...)
+		h = append(h, r.IDs[i][:]...)
 	}
 	for _, size := range r.Sizes {
-		dst = binary.LittleEndian.AppendUint32(dst, size)
+		h = binary.LittleEndian.AppendUint32(h, size)
 	}
-	dst = append(dst, r.Payload...)
-	binary.LittleEndian.PutUint32(dst[start+crcAt:], recordSum(dst[start:]))
-	return dst
+	binary.LittleEndian.PutUint32(b[crcAt:], recordSum(b))
 }
 
 // ParseRecord reads what AppendRecord wrote. IDs and Sizes are new memory,

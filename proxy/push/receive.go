@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sendonce"
+	"sendonce/content"
 	"sendonce/protocol"
 	"sendonce/proxy/stream"
 )
@@ -18,7 +19,8 @@ type pack struct {
 	ids      []sendonce.ID
 	sizes    []uint32
 	encoding uint8
-	payload  []byte // the very bytes that travelled; nil once they are in a record
+	record   []byte // room for a stored record's header, then payload
+	payload  []byte // the very bytes that travelled
 	memory   int64  // what it holds of the push's and the server's memory
 }
 
@@ -68,10 +70,12 @@ func (p *push) take(ctx context.Context, r *protocol.Reader, h *protocol.PackHea
 	if err := p.acquire(ctx, k.memory); err != nil {
 		return err
 	}
-	if k.payload, err = r.Body(make([]byte, 0, h.Length)); err != nil {
+	room := content.RecordRoom(len(h.Sizes))
+	if k.record, err = r.Body(p.s.buffer(room + int(h.Length))[:room]); err != nil {
 		p.release(k)
 		return err
 	}
+	k.payload = k.record[room:]
 	k.ids, err = p.verify(ctx, k)
 	if ctx.Err() != nil {
 		p.release(k)
@@ -143,7 +147,24 @@ func (p *push) free(n int64) {
 // release gives a pack's memory back.
 func (p *push) release(k *pack) {
 	p.free(k.memory)
-	k.memory, k.payload = 0, nil
+	if b := k.record[:0]; cap(b) >= keepBuffer {
+		p.s.buffers.Put(&b)
+	}
+	k.memory, k.record, k.payload = 0, nil, nil
+}
+
+// keepBuffer is the smallest buffer worth keeping: those that incompressible
+// packs need.
+const keepBuffer = 512 << 10
+
+// buffer returns a buffer with room for n bytes; what it holds is not cleared.
+func (s *Service) buffer(n int) []byte {
+	if n >= keepBuffer {
+		if b, _ := s.buffers.Get().(*[]byte); b != nil && cap(*b) >= n {
+			return *b
+		}
+	}
+	return make([]byte, 0, n)
 }
 
 // arrive takes a verified pack: into the batch if it brings something that was

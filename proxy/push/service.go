@@ -21,6 +21,7 @@ import (
 	"crypto/ed25519"
 	"log/slog"
 	"runtime"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -93,6 +94,7 @@ type Service struct {
 	vault   Vault               // env.Vault, with its writes counted
 	memory  *semaphore.Weighted // bytes of packs of all pushes
 	workers chan struct{}       // slots for decoding and hashing
+	buffers sync.Pool           // *[]byte of at least keepBuffer
 	pushes  *pushTable
 }
 

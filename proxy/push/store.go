@@ -46,7 +46,7 @@ func (p *push) startPut(packs []*pack) {
 func (p *push) putPacks(packs []*pack, pages []vault.Pack) ([]indexdb.Stored, error) {
 	all := make([]vault.Pack, 0, len(packs)+len(pages))
 	for _, k := range packs {
-		all = append(all, vault.Pack{IDs: k.ids, Sizes: k.sizes, Encoding: k.encoding, Payload: k.payload})
+		all = append(all, vault.Pack{IDs: k.ids, Sizes: k.sizes, Encoding: k.encoding, Payload: k.payload, Record: k.record})
 	}
 	return p.s.vault.Put(p.work, p.who.Tenant, append(all, pages...))
 }

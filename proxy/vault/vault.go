@@ -70,6 +70,9 @@ type Pack struct {
 	Sizes    []uint32 // plain bytes of each
 	Encoding uint8
 	Payload  []byte
+	// Record is nil, or the memory that holds Payload after
+	// content.RecordRoom(len(IDs)) bytes for Put to fill in.
+	Record []byte
 }
 
 // Identify unpacks a pack and returns the ID of each chunk. The sizes are hard
@@ -108,6 +111,9 @@ func (v *Vault) decode(encoding uint8, payload []byte, sizes []uint32) (plain []
 			return nil, nil, &sendonce.Error{Op: "decode pack", Kind: sendonce.KindLimit, Detail: fmt.Sprintf("more than %d plain bytes", sendonce.MaxPack)}
 		}
 	}
+	if encoding == content.EncodingRaw && len(payload) == raw {
+		return payload, func() {}, nil // it is plain where it lies
+	}
 	buf, _ := v.buffers.Get().(*[]byte)
 	if buf == nil {
 		buf = new([]byte)
@@ -144,7 +150,11 @@ func (v *Vault) Put(ctx context.Context, tenant sendonce.TenantID, packs []Pack)
 		if err := rec.Check(); err != nil {
 			return nil, err
 		}
-		records[i] = content.AppendRecord(make([]byte, 0, rec.Size()), &rec)
+		if records[i] = p.Record; p.Record != nil {
+			content.FillRecord(p.Record, &rec)
+		} else {
+			records[i] = content.AppendRecord(nil, &rec)
+		}
 		n += len(p.IDs)
 	}
 	locs, err := v.store.Put(ctx, records)
