@@ -108,7 +108,7 @@ func (o *offering) send(last bool) error {
 func (p *Push) drop(pieces ...piece) {
 	for _, pc := range pieces {
 		if pc.data != nil {
-			p.mem.release(int64(len(pc.data)))
+			p.mem.release(room(len(pc.data)))
 			p.buffers.put(pc.data)
 		}
 	}

@@ -74,7 +74,9 @@ func (k *packer) add(data []byte) error {
 	}
 	k.raw = append(k.raw, data...)
 	k.sizes = append(k.sizes, uint32(len(data)))
-	k.p.buffers.put(data) // still counted in the budget until the pack has left
+	// The bytes count in the budget until the pack has left, the buffer no more.
+	k.p.mem.release(room(len(data)) - int64(len(data)))
+	k.p.buffers.put(data)
 	return nil
 }
 

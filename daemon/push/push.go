@@ -151,7 +151,7 @@ func Start(ctx context.Context, sess *session.Session, o Options, h Handler, sta
 	}
 	// Half of it must hold what can lie still while the job whose turn it is
 	// reads on: the pack under way, a whole small file, and a chunk for each.
-	o.Memory = max(o.Memory, 2*(sendonce.PackTarget+smallFile+2*int64(o.Params.Max)))
+	o.Memory = max(o.Memory, 2*(sendonce.PackTarget+2*smallFile+4*int64(o.Params.Max)))
 	if o.BusyWait == 0 {
 		o.BusyWait = 100 * time.Millisecond
 	}

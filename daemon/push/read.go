@@ -164,7 +164,7 @@ func (r *reader) attempt(j *Job) (error, error) {
 			continue
 		}
 		if !c.Zero && !j.HashOnly {
-			if err := r.p.mem.acquire(c.Length, j.seq); err != nil {
+			if err := r.p.mem.acquire(room(len(c.Data)), j.seq); err != nil {
 				return nil, err
 			}
 			pc.data = r.p.buffers.get(len(c.Data))

@@ -148,6 +148,14 @@ type buffers struct {
 
 func newBuffers() *buffers { return &buffers{} }
 
+// room is how many bytes a buffer for n bytes takes.
+func room(n int) int64 {
+	if n == 0 {
+		return 0
+	}
+	return 1 << class(n)
+}
+
 func class(n int) int { return max(bits.Len(uint(n-1)), 10) }
 
 // get returns a slice of length n.
