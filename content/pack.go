@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -67,7 +68,10 @@ const packWindow = 1 << 20
 // Packer encodes packs, one at a time: concurrent calls wait for each other, so
 // that memory stays that of one encoder (2 to 10 MiB by level). It needs no
 // closing.
-type Packer struct{ enc *zstd.Encoder }
+type Packer struct {
+	enc    *zstd.Encoder
+	futile atomic.Bool // the last pack did not compress
+}
 
 // NewPacker returns a Packer; an unknown level is KindUsage.
 func NewPacker(l Level) (*Packer, error) {
@@ -80,7 +84,7 @@ func NewPacker(l Level) (*Packer, error) {
 	if err != nil {
 		return nil, &sendonce.Error{Op: "new packer", Kind: sendonce.KindInternal, Err: err}
 	}
-	return &Packer{enc}, nil
+	return &Packer{enc: enc}, nil
 }
 
 // Encode appends the encoded bytes of a pack to dst and tells the encoding: zstd,
@@ -88,13 +92,48 @@ func NewPacker(l Level) (*Packer, error) {
 // sendonce.MaxPack bytes; it is not kept and must not overlap dst. The result
 // never has more bytes than raw.
 func (p *Packer) Encode(dst, raw []byte) (encoding uint8, out []byte) {
-	n := len(dst)
-	out = p.enc.EncodeAll(raw, slices.Grow(dst, len(raw)+len(raw)>>12+64))
-	if packed := len(out) - n; packed*100 <= len(raw)*97 {
+	if out, ok := p.Compress(dst, raw); ok {
 		return EncodingZstd, out
 	}
-	return EncodingRaw, append(out[:n], raw...)
+	return EncodingRaw, append(dst, raw...)
 }
+
+// Compress is Encode for a caller that sends an incompressible pack as it lies:
+// ok is false if zstd does not save 3 percent, and out is then dst's memory with
+// nothing of use in it.
+func (p *Packer) Compress(dst, raw []byte) (out []byte, ok bool) {
+	if p.futile.Load() && len(raw) >= probeFrom && !p.probe(dst, raw) {
+		return dst, false
+	}
+	n := len(dst)
+	out = p.enc.EncodeAll(raw, slices.Grow(dst, len(raw)+len(raw)>>12+64))
+	ok = saves(len(out)-n, len(raw))
+	p.futile.Store(!ok)
+	return out, ok
+}
+
+// After a pack that did not compress, the next one is asked first: probes pieces
+// of it, spread evenly, of probeBytes each. A video or an archive then costs a
+// tenth of trying all of it.
+const (
+	probes     = 6
+	probeBytes = 16 << 10
+	probeFrom  = 4 * probes * probeBytes
+)
+
+// probe reports whether a part of the pack compresses.
+func (p *Packer) probe(dst, raw []byte) bool {
+	for i := range probes {
+		at := (len(raw) - probeBytes) / (probes - 1) * i
+		piece := raw[at : at+probeBytes]
+		if out := p.enc.EncodeAll(piece, dst); saves(len(out)-len(dst), len(piece)) {
+			return true
+		}
+	}
+	return false
+}
+
+func saves(packed, raw int) bool { return packed*100 <= raw*97 }
 
 // Unpacker decodes packs. It is safe for concurrent use: as many calls run at a
 // time as there are processors (GOMAXPROCS), each in its own goroutine; others

@@ -135,11 +135,13 @@ func (k *packer) compress() error {
 				return nil
 			}
 			s := &sealed{header: protocol.PackHeader{Push: k.p.id, Op: pk.op, Sizes: pk.sizes}}
-			s.header.Encoding, scratch = enc.Encode(scratch[:0], pk.raw)
+			var small bool
+			scratch, small = enc.Compress(scratch[:0], pk.raw)
 			// From here on the pack is as small as it travels.
-			if s.raw = s.header.Encoding == content.EncodingRaw; s.raw {
-				s.body = pk.raw
+			if s.raw = !small; s.raw {
+				s.header.Encoding, s.body = content.EncodingRaw, pk.raw
 			} else {
+				s.header.Encoding = content.EncodingZstd
 				s.body = append(make([]byte, 0, len(scratch)), scratch...)
 				k.p.mem.release(int64(len(pk.raw) - len(s.body)))
 				k.rawBuf.Put(&pk.raw)
