@@ -161,7 +161,9 @@ func (p *push) loop(ctx context.Context) error {
 		if err == nil {
 			err = p.advance()
 		}
-		if err == nil && p.unsent && p.ahead == nil && len(p.frames) == 0 {
+		// Answers travel together while there is more to answer at once.
+		more := (p.ahead != nil || len(p.frames) > 0) && !p.full()
+		if err == nil && p.unsent && !more {
 			p.unsent = false
 			err = p.st.Flush()
 		}
@@ -171,11 +173,15 @@ func (p *push) loop(ctx context.Context) error {
 	}
 }
 
+// full reports whether so many commits wait that nothing more is read for now:
+// the peer cannot queue without end.
+func (p *push) full() bool { return len(p.queue) >= p.s.env.Limits.PushCommits }
+
 // turn waits for one event and handles it.
 func (p *push) turn(ctx context.Context) error {
 	frames := p.frames
-	if len(p.queue) >= p.s.env.Limits.PushCommits {
-		frames = nil // enough commits wait: the peer cannot queue without end
+	if p.full() {
+		frames = nil
 	} else if m := p.ahead; m != nil {
 		p.ahead = nil
 		return p.frame(m)

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"sendonce"
-	"sendonce/content"
 	"sendonce/protocol"
 	"sendonce/proxy/stream"
+	"sendonce/proxy/vault"
 )
 
 // pack is one pack that has been received and whose chunks have been hashed.
@@ -70,8 +70,8 @@ func (p *push) take(ctx context.Context, r *protocol.Reader, h *protocol.PackHea
 	if err := p.acquire(ctx, k.memory); err != nil {
 		return err
 	}
-	room := content.RecordRoom(len(h.Sizes))
-	if k.record, err = r.Body(p.s.buffer(room + int(h.Length))[:room]); err != nil {
+	room := vault.Room(len(h.Sizes))
+	if k.record, err = r.Body(p.s.buffers.Get(room + int(h.Length))[:room]); err != nil {
 		p.release(k)
 		return err
 	}
@@ -147,24 +147,8 @@ func (p *push) free(n int64) {
 // release gives a pack's memory back.
 func (p *push) release(k *pack) {
 	p.free(k.memory)
-	if b := k.record[:0]; cap(b) >= keepBuffer {
-		p.s.buffers.Put(&b)
-	}
+	p.s.buffers.Put(k.record)
 	k.memory, k.record, k.payload = 0, nil, nil
-}
-
-// keepBuffer is the smallest buffer worth keeping: those that incompressible
-// packs need.
-const keepBuffer = 512 << 10
-
-// buffer returns a buffer with room for n bytes; what it holds is not cleared.
-func (s *Service) buffer(n int) []byte {
-	if n >= keepBuffer {
-		if b, _ := s.buffers.Get().(*[]byte); b != nil && cap(*b) >= n {
-			return *b
-		}
-	}
-	return make([]byte, 0, n)
 }
 
 // arrive takes a verified pack: into the batch if it brings something that was

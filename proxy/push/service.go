@@ -21,7 +21,6 @@ import (
 	"crypto/ed25519"
 	"log/slog"
 	"runtime"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -94,7 +93,7 @@ type Service struct {
 	vault   Vault               // env.Vault, with its writes counted
 	memory  *semaphore.Weighted // bytes of packs of all pushes
 	workers chan struct{}       // slots for decoding and hashing
-	buffers sync.Pool           // *[]byte of at least keepBuffer
+	buffers vault.Buffers       // of received packs
 	pushes  *pushTable
 }
 

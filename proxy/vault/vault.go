@@ -70,10 +70,13 @@ type Pack struct {
 	Sizes    []uint32 // plain bytes of each
 	Encoding uint8
 	Payload  []byte
-	// Record is nil, or the memory that holds Payload after
-	// content.RecordRoom(len(IDs)) bytes for Put to fill in.
+	// Record is nil, or the memory that holds Payload after Room(len(IDs)) bytes
+	// for Put to fill in.
 	Record []byte
 }
+
+// Room is how many bytes a stored pack of n chunks has before its payload.
+func Room(n int) int { return content.RecordRoom(n) }
 
 // Identify unpacks a pack and returns the ID of each chunk. The sizes are hard
 // limits: not a byte more than their sum is produced. Errors: KindDamaged,
