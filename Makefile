@@ -1,6 +1,6 @@
 # make          builds bin/sendonce
 # make test     everything that must pass; installs what it needs (apt-get)
-# make race     the packages with goroutines, under the race detector
+# make race     the packages with goroutines, under the race detector (fewer simulated worlds)
 
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
@@ -51,7 +51,7 @@ test-units: build
 
 race:
 	@.ci/need gcc
-	CGO_ENABLED=1 $(GO) test -race $(RACE)
+	CGO_ENABLED=1 $(GO) test -race -short $(RACE)
 
 # staticcheck lives in a module of its own. The first run analyses every
 # dependency and takes minutes, which is why it is not part of test.

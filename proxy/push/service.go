@@ -29,6 +29,7 @@ import (
 	"sendonce/indexdb"
 	"sendonce/proxy/apply"
 	"sendonce/proxy/metrics"
+	"sendonce/proxy/vault"
 )
 
 // Env is what the service needs of its surroundings. It is not changed after New.
