@@ -3,16 +3,19 @@ package push
 import (
 	"context"
 	"sync"
+	"time"
 
 	"sendonce"
 	"sendonce/protocol"
 )
 
 // lines are the connections that carry packs. A push begins on the session's
-// own connection; once it has shown to be more than a few packs, bulk
-// connections are dialled, up to Options.Connections in all, and take over: each
-// has a congestion window of its own, which matters on lossy paths, and a run
-// loop of its own.
+// own connection; once it has shown to be more than a few packs, a bulk
+// connection takes over. Further ones, up to Options.Connections in all, come at
+// once where the path is long, since each has a congestion window of its own and
+// loss then costs less; and on a short path when the push has shown to be large,
+// since each has a run loop of its own. A small push over a short path gains
+// nothing from them: they only make the receiver's queues overflow.
 type lines struct {
 	k      *packer
 	dial   context.Context // ends when no further connection is wanted
@@ -21,7 +24,7 @@ type lines struct {
 	mu      sync.Mutex
 	sent    int64
 	dialing bool
-	open    int
+	open    int           // the first one included
 	retire  chan struct{} // closed when the first connection need not send packs any more
 }
 
@@ -29,6 +32,10 @@ const (
 	// bulkAfter is how much goes over the first connection alone: a handshake
 	// costs about 5 KB and a round trip.
 	bulkAfter = 2 << 20
+	// manyAfter is how much goes over one bulk connection of a short path, and
+	// longPath the round trip that makes a path long.
+	manyAfter = 64 << 20
+	longPath  = 5 * time.Millisecond
 	// sendersPerLine keeps a connection busy while one of its streams waits for
 	// the last bytes of a pack to be taken.
 	sendersPerLine = 2
@@ -102,32 +109,56 @@ func sendPack(ctx context.Context, conn protocol.Conn, s *sealed) error {
 // grow counts what was sent and dials bulk connections when it is worth it. A
 // dial that fails is no error: the push goes on with what it has.
 func (l *lines) grow(n int64) {
-	p := l.k.p
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sent += n
-	if l.sent < bulkAfter || l.dialing || p.o.Connections < 2 {
+	if l.dialing || l.open >= l.wanted() {
 		return
 	}
 	l.dialing = true
 	// The senders' group counts the dialler too, so that it cannot reach zero
 	// while a connection is being added.
 	l.k.send.Add(1)
-	p.wg.Go(func() {
+	l.k.p.wg.Go(func() {
 		defer l.k.send.Done()
-		for range p.o.Connections - 1 {
-			conn, err := p.sess.Bulk(l.dial)
-			if err != nil {
-				p.o.Log.Debug("no further connection", "error", err)
-				return
-			}
-			l.serve(conn, false)
-			l.mu.Lock()
-			if l.open == 1 {
-				close(l.retire)
-			}
-			l.open++
-			l.mu.Unlock()
+		for l.dialOne() {
 		}
 	})
+}
+
+// wanted is how many connections the push should have by now.
+func (l *lines) wanted() int {
+	p := l.k.p
+	switch {
+	case l.sent < bulkAfter:
+		return 1
+	case l.sent < manyAfter && roundTrip(p.sess.Conn()) < longPath:
+		return min(2, p.o.Connections)
+	}
+	return p.o.Connections
+}
+
+func roundTrip(c protocol.Conn) time.Duration {
+	if w, ok := c.(protocol.Watched); ok {
+		return w.Stats().RTT
+	}
+	return 0
+}
+
+// dialOne adds a connection and reports whether another one is wanted.
+func (l *lines) dialOne() bool {
+	conn, err := l.k.p.sess.Bulk(l.dial)
+	if err != nil {
+		l.k.p.o.Log.Debug("no further connection", "error", err)
+		return false // dialing stays set: this push does not ask again
+	}
+	l.serve(conn, false)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open == 1 {
+		close(l.retire)
+	}
+	l.open++
+	l.dialing = l.open < l.wanted()
+	return l.dialing
 }

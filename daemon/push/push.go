@@ -86,7 +86,7 @@ type Options struct {
 	Level       content.Level
 	Connections int           // at most, the first included; at least 1
 	Workers     int           // readers, and as many compressors; at least 1
-	Memory      int64         // bytes of chunks held; 0: 16 MiB; raised to what the params need
+	Memory      int64         // bytes of chunks held; 0: 12 MiB; raised to what the params need
 	BusyWait    time.Duration // before a file that changed is read again; 0: 100 ms
 	Now         func() time.Time
 	Rand        io.Reader
@@ -147,7 +147,7 @@ const maxCommitsInFlight = 8
 // Start opens a push session. The caller must call Finish or Abort.
 func Start(ctx context.Context, sess *session.Session, o Options, h Handler, stats *Stats) (*Push, error) {
 	if o.Memory == 0 {
-		o.Memory = 16 << 20
+		o.Memory = 12 << 20
 	}
 	// Half of it must hold what can lie still while the job whose turn it is
 	// reads on: the pack under way, a whole small file, and a chunk for each.

@@ -134,6 +134,11 @@ func dialConfig(bulk bool) *quic.Config {
 // listenConfig is for connections that peers make.
 func listenConfig(b *windowBudget) *quic.Config {
 	return &quic.Config{
+		// quic-go cannot tell here whether the connection will be a busy one, and
+		// the probes of an idle pass would cost more than all the rest of it.
+		// Downloads then travel in packets of the initial size, 1,280 bytes: 0.3 %
+		// more bytes than with discovery.
+		DisablePathMTUDiscovery:        true,
 		HandshakeIdleTimeout:           handshakeTimeout,
 		MaxIdleTimeout:                 idleTimeout,
 		InitialStreamReceiveWindow:     listenStreamWindow,

@@ -114,7 +114,7 @@ func (f *fetch) flush() error {
 		for i, id := range ids {
 			if f.failed == nil && id == bad[0] {
 				f.failed = &sendonce.Error{Op: "fetch", Kind: sendonce.KindDamaged, Detail: files[i] + ": chunk " + id.String() + " is damaged or lost on the server",
-					Hint: "a device that has the file sends the chunk again at its next full pass"}
+					Hint: "on a device that has the file, copy it under another name and sync: its chunks are then sent again"}
 			}
 		}
 		f.s.env.Log.Error("damaged chunks", "count", len(bad), "first", bad[0].String())
