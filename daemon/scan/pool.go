@@ -5,8 +5,9 @@ import (
 	"sync"
 )
 
-// readAhead is how many listings may wait to be walked.
-const readAhead = 256
+// readAhead is how many entries may be listed and wait to be walked: a hundred
+// small directories, or one large one for each worker.
+const readAhead = 4096
 
 // pool lists directories ahead of the walk, the ones that will be walked next
 // first. The walker lists what nobody has begun yet itself, so it never waits for
@@ -20,7 +21,7 @@ type pool struct {
 	mu    sync.Mutex
 	cond  *sync.Cond
 	stack []*directory
-	done  int // listed and not walked
+	done  int // entries listed and not walked; a directory counts as one too
 	ended bool
 }
 
@@ -72,7 +73,7 @@ func (p *pool) work() {
 		out := p.list(d)
 		p.mu.Lock()
 		d.job.out = out
-		p.done++
+		p.done += 1 + len(out.found)
 		p.cond.Broadcast()
 	}
 }
@@ -93,7 +94,7 @@ func (p *pool) get(d *directory) *listing {
 	}
 	out := d.job.out
 	d.job.out = nil
-	p.done--
+	p.done -= 1 + len(out.found)
 	p.cond.Broadcast()
 	return out
 }
