@@ -68,14 +68,14 @@ func Receive(ctx context.Context, listen string, total int64, ready func(addr, i
 		return l.Close()
 	})
 	g.Go(func() error {
-		for first := true; ; first = false {
+		for {
 			conn, err := l.Accept(lctx)
 			if err != nil {
 				return unless(lctx, err)
 			}
-			if first {
-				g.Go(func() error { return unless(lctx, sayWhenComplete(lctx, conn, complete, finished)) })
-			}
+			// The control stream is on one of them; connections need not come in the
+			// order in which they were dialled.
+			g.Go(func() error { return unless(lctx, sayWhenComplete(lctx, conn, complete, finished)) })
 			g.Go(func() error {
 				for {
 					st, err := conn.AcceptRecv(lctx)
