@@ -29,7 +29,8 @@ type Session struct {
 
 	asking  chan struct{} // holds a token while a Hello is unanswered on the Control stream
 	control *Stream
-	asked   sync.WaitGroup
+	over    chan struct{} // closed by Close
+	end     sync.Once
 
 	mu     sync.Mutex
 	bulk   []protocol.Conn
@@ -87,7 +88,7 @@ func dialOne(ctx context.Context, d protocol.Dialer, addr string, t Target) (*Se
 		_ = conn.Close(sendonce.KindOf(err), "hello failed")
 		return nil, &sendonce.Error{Op: "connect", Path: addr, Hint: sendonce.HintOf(err), Err: err}
 	}
-	return &Session{Welcome: w, Peer: conn.Peer(), dialer: d, addr: addr, hello: t.Hello, conn: conn, control: control, asking: make(chan struct{}, 1)}, nil
+	return &Session{Welcome: w, Peer: conn.Peer(), dialer: d, addr: addr, hello: t.Hello, conn: conn, control: control, asking: make(chan struct{}, 1), over: make(chan struct{})}, nil
 }
 
 // greet opens the Control stream and waits for Welcome. The stream stays open
@@ -189,6 +190,8 @@ func (s *Session) Refresh(ctx context.Context) (*protocol.Welcome, error) {
 	}
 	select {
 	case s.asking <- struct{}{}:
+	case <-s.over:
+		return nil, &sendonce.Error{Op: "hello", Kind: sendonce.KindUnavailable, Detail: "the connection to the server was closed"}
 	case <-ctx.Done():
 		return nil, interrupted()
 	}
@@ -197,8 +200,8 @@ func (s *Session) Refresh(ctx context.Context) (*protocol.Welcome, error) {
 		err error
 	}
 	answer := make(chan result, 1)
-	s.asked.Go(func() {
-		defer func() { <-s.asking }()
+	go func() {
+		defer func() { <-s.asking }() // Close waits for it
 		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), helloTimeout)
 		defer cancel()
 		hello := s.hello
@@ -208,7 +211,7 @@ func (s *Session) Refresh(ctx context.Context) (*protocol.Welcome, error) {
 			err = checkWelcome(w)
 		}
 		answer <- result{w, err}
-	})
+	}()
 	select {
 	case r := <-answer:
 		return r.w, r.err
@@ -270,6 +273,9 @@ func (s *Session) Done() <-chan struct{} {
 func (s *Session) Close() error {
 	s.CloseBulk()
 	err := s.conn.Close(0, "done")
-	s.asked.Wait()
+	s.end.Do(func() {
+		close(s.over)
+		s.asking <- struct{}{} // the Hello under way has ended, and none follows
+	})
 	return err
 }
